@@ -1,0 +1,1 @@
+"""Block-circulant recurrent speech recognisers, from PyTorch to integers."""

@@ -1,0 +1,29 @@
+"""Files that are either whole or not there."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def atomic(path: Path | str) -> Iterator[Path]:
+    """Write a file or a folder aside and rename it onto ``path`` when the block ends well.
+
+    The name given to the block does not exist yet: the block makes a file or a folder of it. If the
+    block raises, what it wrote is removed and ``path`` is as it was. A folder replaces the folder
+    that was there.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    try:
+        new = aside / path.name
+        yield new
+        if path.is_dir():
+            os.replace(path, aside / "replaced")
+        os.replace(new, path)
+    finally:
+        shutil.rmtree(aside)
