@@ -1,0 +1,231 @@
+"""What LSTM and GRU share: layers, directions, states, and the loop over time."""
+
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Literal, TypedDict
+
+import torch
+from torch import Tensor
+from torch.nn.functional import dropout, linear
+
+from ernn.activations import SIGMOID, TANH
+from ernn.nn.base import CirculantModule, Matrix
+
+BlockSize = int | Mapping[str, int]
+State = tuple[Tensor, ...]
+"""(h, c) of an LSTM, (h,) of a GRU."""
+
+Unit = Callable[[Tensor], Tensor]
+UNITS: dict[str, tuple[Unit, Unit]] = {
+    "exact": (torch.sigmoid, torch.tanh),
+    "pwl": (SIGMOID, TANH),
+}
+"""Sigmoid and tanh by the name of the activation."""
+
+
+class Options(TypedDict, total=False):
+    """Keyword arguments of :class:`LSTM` and :class:`GRU` alike; from ``bias`` on they are torch's.
+
+    Attributes:
+        block_size: k of every matrix, by default 1 (dense); or a mapping that gives one for the
+            ``"input"`` matrices, one for the ``"recurrent"``, one for the ``"projection"`` if any.
+        activation: ``"exact"``, the default, or ``"pwl"``, the units of :mod:`ernn.activations`.
+    """
+
+    block_size: BlockSize
+    activation: Literal["exact", "pwl"]
+    bias: bool
+    batch_first: bool
+    dropout: float
+    bidirectional: bool
+    device: torch.device | str | None
+    dtype: torch.dtype | None
+
+
+class Recurrent(CirculantModule):
+    """Base of the recurrent layers; parameters are named and gates are ordered as in torch.nn.
+
+    The matrices are expanded to dense once a call. Where torch's kernel computes the same function
+    it is used, so that training costs what a dense layer costs; elsewhere the loop over time here.
+    """
+
+    gates: ClassVar[int]
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int,
+        *,
+        proj_size: int = 0,
+        peephole: bool = False,
+        block_size: BlockSize = 1,
+        activation: Literal["exact", "pwl"] = "exact",
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        if min(input_size, hidden_size, num_layers) < 1:
+            sizes = f"{input_size}, {hidden_size}, {num_layers}"
+            raise ValueError(f"input_size, hidden_size, num_layers are {sizes}; each must be >= 1")
+        if not 0 <= proj_size < hidden_size:
+            raise ValueError(f"proj_size is {proj_size}; it must be 0 to {hidden_size - 1}")
+        if not 0 <= dropout <= 1:
+            raise ValueError(f"dropout is {dropout}; it must be from 0 to 1")
+        if activation not in UNITS:
+            raise ValueError(f"activation is {activation!r}; it must be one of {', '.join(UNITS)}")
+        self.input_size = input_size
+        self.hidden_size = hidden_size
+        self.num_layers = num_layers
+        self.proj_size = proj_size
+        self.peephole = peephole
+        self.block_size = block_size
+        self.activation = activation
+        self.bias = bias
+        self.batch_first = batch_first
+        self.dropout = dropout
+        self.bidirectional = bidirectional
+        self.register(self.layout(block_size), hidden_size, device, dtype)
+
+    @classmethod
+    def options(cls, module: Any) -> dict[str, Any]:
+        """Return the keyword arguments that build ``module``, all but its block size."""
+        names = "input_size hidden_size num_layers bias batch_first dropout bidirectional"
+        options = {name: getattr(module, name) for name in names.split()}
+        return options | {"activation": getattr(module, "activation", "exact")}
+
+    @property
+    @abstractmethod
+    def state_sizes(self) -> tuple[int, ...]:
+        """Sizes of the tensors of a state."""
+
+    @property
+    @abstractmethod
+    def fused(self) -> bool:
+        """Whether torch's kernel computes this layer."""
+
+    @property
+    def kernel_options(self) -> tuple[bool, int, float, bool, bool, bool]:
+        """What torch's kernels take after the weights."""
+        return (
+            self.bias,
+            self.num_layers,
+            self.dropout,
+            self.training,
+            self.bidirectional,
+            self.batch_first,
+        )
+
+    @abstractmethod
+    def kernel(self, x: Tensor, state: State, weights: list[Tensor]) -> tuple[Tensor, ...]:
+        """Call torch's kernel; (output, *final state)."""
+
+    @abstractmethod
+    def step(self, u: Tensor, state: State, w: Mapping[str, Tensor]) -> State:
+        """Return the state one frame on, its first tensor the output.
+
+        Args:
+            u: (batch, gates * hidden), the input's part of the pre-activations, with its bias.
+            state: each (batch, size).
+            w: dense weights of one layer and direction, named as torch's without ``_l0``.
+        """
+
+    def layout(self, block_size: BlockSize) -> dict[str, Matrix | tuple[int, ...]]:
+        """Return how each parameter is stored at ``block_size``, in torch's order.
+
+        Raises:
+            ValueError: a k is no power of two, or a mapping does not name the matrices.
+        """
+        hidden, output = self.hidden_size, self.proj_size or self.hidden_size
+        roles = ("input", "recurrent", "projection")
+        k = block_size if isinstance(block_size, Mapping) else dict.fromkeys(roles, block_size)
+        needed = roles if self.proj_size else roles[:2]
+        if not set(needed) <= set(k) <= set(roles):
+            raise ValueError(f"block_size has the keys {', '.join(k)}; needed: {', '.join(needed)}")
+        shapes: dict[str, Matrix | tuple[int, ...]] = {}
+        for layer in range(self.num_layers):
+            columns = output * len(self.directions) if layer else self.input_size
+            for direction in self.directions:
+                suffix = f"l{layer}{direction}"
+                shapes[f"weight_ih_{suffix}"] = Matrix(hidden, columns, k["input"], self.gates)
+                shapes[f"weight_hh_{suffix}"] = Matrix(hidden, output, k["recurrent"], self.gates)
+                if self.bias:
+                    shapes[f"bias_ih_{suffix}"] = (self.gates * hidden,)
+                    shapes[f"bias_hh_{suffix}"] = (self.gates * hidden,)
+                if self.proj_size:
+                    shapes[f"weight_hr_{suffix}"] = Matrix(output, hidden, k["projection"])
+                if self.peephole:
+                    shapes[f"weight_peephole_{suffix}"] = (3, hidden)
+        return shapes
+
+    @property
+    def directions(self) -> tuple[str, ...]:
+        """Endings of the names of parameters, one a direction."""
+        return ("", "_reverse") if self.bidirectional else ("",)
+
+    def run(self, x: Tensor, state: State | None) -> tuple[Tensor, State]:
+        """Run all layers as torch.nn does, shapes included; without a ``state`` it starts at zero.
+
+        Raises:
+            TypeError: ``x`` is no tensor; a PackedSequence is not supported.
+            ValueError: ``x`` or ``state`` has a shape that does not fit.
+        """
+        if not isinstance(x, Tensor):
+            raise TypeError(f"input is a {type(x).__name__}; it must be a padded tensor")
+        if x.dim() == 2:  # one sequence, no batch dimension
+            batch_dim = 0 if self.batch_first else 1
+            y, last = self.run(
+                x.unsqueeze(batch_dim), state and tuple(s.unsqueeze(1) for s in state)
+            )
+            return y.squeeze(batch_dim), tuple(s.squeeze(1) for s in last)
+        if x.dim() != 3 or x.shape[-1] != self.input_size or x.numel() == 0:
+            order = "batch, time" if self.batch_first else "time, batch"
+            raise ValueError(
+                f"input has the shape {tuple(x.shape)}; it must be ({order}, {self.input_size})"
+            )
+        stacked = self.num_layers * len(self.directions)
+        batch = x.shape[0 if self.batch_first else 1]
+        shapes = [(stacked, batch, size) for size in self.state_sizes]
+        state = tuple(x.new_zeros(shape) for shape in shapes) if state is None else state
+        if (given := [tuple(s.shape) for s in state]) != shapes:
+            raise ValueError(f"the state has the shapes {given}; they must be {shapes}")
+
+        weights = self.dense_parameters()
+        if self.fused:
+            outputs = self.kernel(x, state, list(weights.values()))
+            return outputs[0], outputs[1:]
+        if self.batch_first:
+            y, last = self._loop(x.transpose(0, 1), state, weights)
+            return y.transpose(0, 1), last
+        return self._loop(x, state, weights)
+
+    def _loop(self, x: Tensor, state: State, weights: Mapping[str, Tensor]) -> tuple[Tensor, State]:
+        """Run frame by frame; x (time, batch, input), the tensors of the state stacked."""
+        last: list[State] = []
+        for layer in range(self.num_layers):
+            if layer > 0:
+                x = dropout(x, self.dropout, self.training)
+            outputs = []
+            for direction in self.directions:
+                suffix = f"_l{layer}{direction}"
+                w = {n.removesuffix(suffix): t for n, t in weights.items() if n.endswith(suffix)}
+                order = slice(None, None, -1 if direction else 1)
+                u = linear(x, w["weight_ih"], w.get("bias_ih"))  # (time, batch, gates * hidden)
+                s = tuple(tensor[len(last)] for tensor in state)
+                y = []
+                for frame in u.unbind()[order]:
+                    s = self.step(frame, s, w)
+                    y.append(s[0])
+                last.append(s)
+                outputs.append(torch.stack(y[order]))
+            x = torch.cat(outputs, dim=-1)  # (time, batch, directions * output)
+        return x, tuple(torch.stack(tensors) for tensors in zip(*last, strict=True))
+
+    def extra_repr(self) -> str:
+        """Show every option."""
+        options = self.options(self) | {"block_size": self.block_size}
+        return ", ".join(f"{name}={value}" for name, value in options.items())
