@@ -1,0 +1,6 @@
+"""Training towards structured weights: constraint sets, and ADMM that draws a model into them."""
+
+from ernn.compress.admm import ADMM
+from ernn.compress.sets import BlockCirculant, ConstraintSet, recurrent_sets
+
+__all__ = ["ADMM", "BlockCirculant", "ConstraintSet", "recurrent_sets"]
