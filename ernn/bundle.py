@@ -1,0 +1,124 @@
+"""The bundle: what crosses from PyTorch to hardware.
+
+A folder of two files. ``bundle.json`` lists the layers with their sizes and formats (a format is
+[word length, fraction length]); ``weights.safetensors`` holds their integers as int32, named
+``layers.N.FIELD``. Fields are those of the classes in :mod:`ernn.quantize.integer`.
+"""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from ernn.files import atomic
+from ernn.fixed import CellFormats, FixedPoint
+from ernn.quantize.integer import (
+    IntegerGRU,
+    IntegerLayer,
+    IntegerLinear,
+    IntegerLSTM,
+    IntegerModel,
+    LayerFormats,
+)
+
+FORMAT = "ernn-bundle"
+VERSION = 1
+LAYERS: dict[str, type[IntegerLayer]] = {
+    layer.kind: layer for layer in (IntegerLSTM, IntegerGRU, IntegerLinear)
+}
+
+
+def save(model: IntegerModel, folder: Path | str) -> None:
+    """Write ``model`` to ``folder``, which is replaced as a whole."""
+    layers, tensors = [], {}
+    for n, layer in enumerate(model.layers):
+        description: dict[str, Any] = {"kind": layer.kind}
+        for field in dataclasses.fields(layer):
+            value = getattr(layer, field.name)
+            if isinstance(value, np.ndarray):
+                tensors[f"layers.{n}.{field.name}"] = value.astype(np.int32)
+            else:
+                description[field.name] = _describe(value)
+        layers.append(description)
+    with atomic(folder) as new:
+        new.mkdir()
+        text = json.dumps({"format": FORMAT, "version": VERSION, "layers": layers}, indent=2)
+        (new / "bundle.json").write_text(text + "\n")
+        save_file(tensors, new / "weights.safetensors")
+
+
+def load(folder: Path | str) -> IntegerModel:
+    """Read a model back, equal to the one that was saved.
+
+    Raises:
+        FileNotFoundError: a file is missing.
+        ValueError: a file is not what ``save`` writes: not JSON, another version, a field missing,
+            a tensor missing, of a wrong shape or with integers outside their format.
+    """
+    folder = Path(folder)
+    for name in ("bundle.json", "weights.safetensors"):
+        if not (folder / name).is_file():
+            raise FileNotFoundError(f"{folder}: no {name}; a bundle is a folder that has one")
+    try:
+        content = json.loads((folder / "bundle.json").read_text())
+        tensors = load_file(folder / "weights.safetensors")
+        if (content["format"], content["version"]) != (FORMAT, VERSION):
+            raise ValueError(
+                f"{content['format']} {content['version']}; this reads {FORMAT} {VERSION}"
+            )
+        return IntegerModel(
+            tuple(_layer(n, layer, tensors) for n, layer in enumerate(content["layers"]))
+        )
+    except KeyError as error:
+        raise ValueError(f"{folder}: no {error}") from error
+    except (ValueError, TypeError, SafetensorError) as error:
+        raise ValueError(f"{folder}: {error}") from error
+
+
+def _describe(value: Any) -> Any:
+    if isinstance(value, FixedPoint):
+        return [value.word_length, value.fraction_length]
+    if dataclasses.is_dataclass(value):
+        return {f.name: _describe(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    return value
+
+
+def _layer(n: int, description: dict[str, Any], tensors: dict[str, np.ndarray]) -> IntegerLayer:
+    description = dict(description)
+    kind = description.pop("kind")
+    if kind not in LAYERS:
+        raise ValueError(f"layer {n} is a {kind!r}; known are {', '.join(LAYERS)}")
+    values: dict[str, Any] = {}
+    for name, value in description.items():
+        if name == "formats":
+            values[name] = LayerFormats(
+                **_formats(value, cell=CellFormats(**_formats(value["cell"])))
+            )
+        else:
+            values[name] = FixedPoint(*value) if isinstance(value, list) else value
+    for field in dataclasses.fields(LAYERS[kind]):
+        if (
+            field.name not in values
+            and (tensor := tensors.get(f"layers.{n}.{field.name}")) is not None
+        ):
+            values[field.name] = tensor.astype(np.int64)
+    layer = LAYERS[kind](**values)
+    for name, (shape, fmt) in layer.tensors().items():
+        tensor = getattr(layer, name)
+        if tensor.shape != shape:
+            raise ValueError(f"layers.{n}.{name} is {tensor.shape}; it must be {shape}")
+        if not np.array_equal(tensor, fmt.saturate(tensor)):
+            raise ValueError(
+                f"layers.{n}.{name} spans {tensor.min()} to {tensor.max()}; "
+                f"{fmt} holds {fmt.lowest} to {fmt.highest}"
+            )
+    return layer
+
+
+def _formats(description: dict[str, Any], **done: Any) -> dict[str, Any]:
+    rest = {name: value for name, value in description.items() if name not in done}
+    return {name: value and FixedPoint(*value) for name, value in rest.items()} | done

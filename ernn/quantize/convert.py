@@ -1,0 +1,232 @@
+"""From a float model and its ranges to the integer model: the formats are chosen here."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ernn import circulant
+from ernn.fixed import CellFormats, FixedPoint, Integers
+from ernn.nn import GRU, LSTM, CirculantLinear
+from ernn.quantize.calibrate import Extent, Ranges
+from ernn.quantize.integer import (
+    IntegerGRU,
+    IntegerLayer,
+    IntegerLinear,
+    IntegerLSTM,
+    IntegerModel,
+    LayerFormats,
+)
+
+
+@dataclass(frozen=True)
+class WordLengths:
+    """Word lengths in bits; the fractions follow from the ranges.
+
+    Attributes:
+        weight: of spectra and peephole weights.
+        activation: of frames, gates and hidden states.
+        preactivation: of sums before an activation, biases and results of the last layer.
+        cell: of the LSTM's cell state.
+    """
+
+    weight: int = 12
+    activation: int = 16
+    preactivation: int = 16
+    cell: int = 16
+
+    @property
+    def gate(self) -> FixedPoint:
+        """The format of gates and unprojected states: it holds -1 and 1."""
+        return FixedPoint(self.activation, self.activation - 2)
+
+
+@torch.no_grad()
+def convert(
+    recurrent: LSTM | GRU,
+    linear: nn.Linear | CirculantLinear,
+    ranges: Sequence[Ranges],
+    words: WordLengths = WordLengths(),
+) -> IntegerModel:
+    """Quantize a recurrent stack and the fully connected layer on it.
+
+    Args:
+        recurrent: one-directional; one block size for all its matrices.
+        linear: from its outputs to the results.
+        ranges: of :func:`ernn.quantize.calibrate` for ``recurrent``.
+        words: word lengths.
+
+    Raises:
+        ValueError: a model the integer arithmetic does not cover.
+    """
+    if recurrent.bidirectional:
+        raise ValueError("a bidirectional model cannot be quantized: it must have one direction")
+    block_size = recurrent.block_size
+    if not isinstance(block_size, int):
+        sizes = set(block_size.values())
+        if len(sizes) > 1:
+            raise ValueError(f"block sizes {dict(block_size)}: one for all matrices is needed")
+        block_size = sizes.pop()
+    layers: list[IntegerLayer] = []
+    source = FixedPoint.covering(words.activation, ranges[0].input.largest)
+    for n in range(recurrent.num_layers):
+        layer = _recurrent(recurrent, n, block_size, ranges[n], source, words)
+        layers.append(layer)
+        source = layer.formats.output
+    layers.append(_linear(linear, ranges[-1].output, source, words))
+    return IntegerModel(tuple(layers))
+
+
+def _recurrent(
+    module: LSTM | GRU,
+    n: int,
+    block_size: int,
+    ranges: Ranges,
+    source: FixedPoint,
+    words: WordLengths,
+) -> IntegerLSTM | IntegerGRU:
+    def spectra(name: str) -> Integers:
+        return _spectra(module.get_parameter(f"{name}_l{n}"))
+
+    output, weight_projection, projection = words.gate, None, None
+    if module.proj_size:
+        output = FixedPoint.covering(words.activation, ranges.output.largest)
+        values = spectra("weight_hr")
+        weight_projection = _nearest_format(values, words.weight)
+        projection = weight_projection.quantize(values)
+    peephole_format, peephole = None, None
+    if isinstance(module, LSTM) and module.peephole:
+        weights = module.get_parameter(f"weight_peephole_l{n}").numpy()
+        peephole_format = FixedPoint.covering(words.weight, np.abs(weights).max())
+        peephole = peephole_format.quantize(_padded(weights, block_size))
+    W, U = spectra("weight_ih"), spectra("weight_hh")
+    weight_input, weight_recurrent = _shared_accumulator(
+        (W, source, ranges.input), (U, output, ranges.output), words.weight
+    )
+    cell = FixedPoint.covering(words.cell, ranges.cell.largest)
+    cell = FixedPoint(words.cell, min(cell.fraction_length, words.gate.fraction_length))
+    formats = LayerFormats(
+        input=source,
+        output=output,
+        weight_input=weight_input,
+        weight_recurrent=weight_recurrent,
+        cell=CellFormats(
+            preactivation=FixedPoint.covering(words.preactivation, ranges.preactivation.largest),
+            gate=words.gate,
+            cell=cell,
+            peephole=peephole_format,
+        ),
+        weight_projection=weight_projection,
+    )
+    common: dict[str, Any] = {
+        "input_size": module.input_size if n == 0 else module.proj_size or module.hidden_size,
+        "hidden_size": module.hidden_size,
+        "block_size": block_size,
+        "formats": formats,
+        "W": weight_input.quantize(W),
+        "U": weight_recurrent.quantize(U),
+        "bias": formats.cell.preactivation.quantize(_bias(module, n, block_size)),
+    }
+    if isinstance(module, GRU):
+        return IntegerGRU(**common, reset_after=module.reset_after)
+    return IntegerLSTM(
+        **common,
+        peephole=peephole,
+        projection=projection,
+        proj_size=module.proj_size,
+        cell_activation=module.cell_activation,
+    )
+
+
+def _linear(
+    module: nn.Linear | CirculantLinear, inputs: Extent, source: FixedPoint, words: WordLengths
+) -> IntegerLinear:
+    values = _spectra(module.weight)
+    weight = _nearest_format(values, words.weight)
+    bias = np.zeros(module.out_features) if module.bias is None else module.bias.numpy()
+    dense = module.weight if isinstance(module, nn.Linear) else module.to_dense().weight
+    bound = inputs.largest * dense.abs().sum(1).numpy() + np.abs(bias)
+    output = FixedPoint.covering(words.preactivation, bound.max())
+    return IntegerLinear(
+        input_size=module.in_features,
+        output_size=module.out_features,
+        block_size=values.shape[-1],
+        input=source,
+        weight=weight,
+        output=output,
+        W=weight.quantize(values),
+        bias=output.quantize(bias),
+    )
+
+
+def _spectra(parameter: Tensor) -> np.ndarray:
+    """Packed spectra (p, q, k) of a parameter: blocks (p, q, k), or dense (out, in) with k = 1."""
+    blocks = parameter if parameter.dim() == 3 else parameter.unsqueeze(-1)
+    return circulant.spectrum(blocks).double().numpy()
+
+
+def _bias(module: LSTM | GRU, n: int, block_size: int) -> np.ndarray:
+    """Biases (4, p_h k): i, f, g, o, or r, z and the n of the input and of the state."""
+    size = module.hidden_size
+    if not module.bias:
+        return _padded(np.zeros((4, size)), block_size)
+    b_input, b_state = (
+        module.get_parameter(f"{name}_l{n}").view(-1, size).numpy()
+        for name in ("bias_ih", "bias_hh")
+    )
+    if isinstance(module, GRU):
+        return _padded(np.vstack([b_input[:2] + b_state[:2], b_input[2], b_state[2]]), block_size)
+    return _padded(b_input + b_state, block_size)
+
+
+def _padded(values: np.ndarray, block_size: int) -> np.ndarray:
+    """Pad (rows, hidden) with zeros to whole blocks."""
+    return np.pad(values, ((0, 0), (0, -values.shape[1] % block_size)))
+
+
+def _squared_error(values: np.ndarray, fmt: FixedPoint) -> float:
+    return float(np.square(fmt.to_float(fmt.quantize(values)) - values).mean())
+
+
+def _candidates(values: np.ndarray, word_length: int) -> list[FixedPoint]:
+    """Return the format that holds all values, and three with longer fractions that clip some."""
+    fmt = FixedPoint.covering(word_length, np.abs(values).max())
+    return [FixedPoint(word_length, fmt.fraction_length + extra) for extra in range(4)]
+
+
+def _nearest_format(values: np.ndarray, word_length: int) -> FixedPoint:
+    """Return the format with the least squared error."""
+    return min(_candidates(values, word_length), key=lambda fmt: _squared_error(values, fmt))
+
+
+def _shared_accumulator(
+    first: tuple[np.ndarray, FixedPoint, Extent],
+    second: tuple[np.ndarray, FixedPoint, Extent],
+    word_length: int,
+) -> tuple[FixedPoint, FixedPoint]:
+    """Choose the formats of two matrices (spectra, format and extent of their inputs each).
+
+    Products of both have one fraction length, the one that adds the least squared error to a
+    pre-activation.
+    """
+    sides = first, second
+    fractions = {
+        fmt.fraction_length + source.fraction_length
+        for values, source, _ in sides
+        for fmt in _candidates(values, word_length)
+    }
+
+    def formats(fraction: int) -> list[FixedPoint]:
+        return [FixedPoint(word_length, fraction - s.fraction_length) for _, s, _ in sides]
+
+    def error(fraction: int) -> float:
+        return sum(
+            _squared_error(values, fmt) * extent.power * values.shape[1]
+            for (values, _, extent), fmt in zip(sides, formats(fraction), strict=True)
+        )
+
+    best = formats(min(sorted(fractions), key=error))
+    return best[0], best[1]

@@ -1,0 +1,356 @@
+"""The integer model: what the hardware computes, defined.
+
+Layers are plain data (integers and formats) with a ``run`` over a whole batch of utterances, time
+first. Nothing here is floating point but the frames that enter :meth:`IntegerModel.run`. Padded
+frames at the end of an utterance do not change the frames before them.
+
+Sizes: a layer's blocks are k = ``block_size`` long; input and hidden sizes are padded with zeros to
+whole blocks, q_x and q_h of them; p_h = q_h. The rows that padding adds to a circulant matrix give
+values too: they are dropped, so that the padding of a state is zero when it enters again.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ernn.fixed import (
+    CellFormats,
+    FixedPoint,
+    Integers,
+    accumulate,
+    gru_candidate,
+    gru_cell,
+    gru_gate,
+    gru_update,
+    inverse,
+    lstm_cell,
+    rfft,
+    round_spectrum,
+    shift_round,
+)
+
+
+@dataclass(frozen=True)
+class LayerFormats:
+    """Formats of a recurrent layer.
+
+    Attributes:
+        input, output: of the frames that enter and leave; the output enters again as the state.
+        weight_input, weight_recurrent: of the spectra; input and weight fractions add up to the
+            same for both, so that one accumulator sums them.
+        cell: inside the cell; its gate format is the output's unless there is a projection.
+        weight_projection: of the projection's spectra, or None.
+    """
+
+    input: FixedPoint
+    output: FixedPoint
+    weight_input: FixedPoint
+    weight_recurrent: FixedPoint
+    cell: CellFormats
+    weight_projection: FixedPoint | None = None
+
+    def __post_init__(self) -> None:
+        if (
+            self.input.fraction_length + self.weight_input.fraction_length
+            != self.accumulator_fraction
+        ):
+            raise ValueError(
+                f"input {self.input} x {self.weight_input} and state {self.output} x "
+                f"{self.weight_recurrent}: the fractions must add up to the same"
+            )
+        if self.weight_projection is None and self.output != self.cell.gate:
+            raise ValueError(
+                f"output {self.output}: without a projection it is the gate's {self.cell.gate}"
+            )
+
+    @property
+    def accumulator_fraction(self) -> int:
+        """Fraction length of the sums of products."""
+        return self.output.fraction_length + self.weight_recurrent.fraction_length
+
+
+def blocks(x: ArrayLike, block_size: int) -> Integers:
+    """Cut (..., size) into blocks (..., ceil(size / k), k), the last one padded with zeros."""
+    x = np.asarray(x, np.int64)
+    missing = -x.shape[-1] % block_size
+    x = np.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, missing)])
+    return x.reshape(*x.shape[:-1], -1, block_size)
+
+
+@dataclass(frozen=True, eq=False)
+class IntegerRecurrent(ABC):
+    """What an LSTM and a GRU layer in integers share.
+
+    Attributes:
+        input_size, hidden_size: sizes before padding.
+        block_size: k.
+        formats: the formats of everything.
+        W, U: packed spectra of the input matrices (gates p_h, q_x, k) and of the recurrent ones
+            (gates p_h, q_h, k), gate after gate in torch's order.
+        bias: (4, p_h k), pre-activation format.
+    """
+
+    kind: ClassVar[str]
+    gates: ClassVar[int]
+
+    input_size: int
+    hidden_size: int
+    block_size: int
+    formats: LayerFormats
+    W: Integers
+    U: Integers
+    bias: Integers
+
+    @property
+    def output_size(self) -> int:
+        """Size of an output frame."""
+        return self.hidden_size
+
+    @property
+    def hidden_blocks(self) -> int:
+        """Blocks of a gate, p_h."""
+        return -(-self.hidden_size // self.block_size)
+
+    @property
+    def input_blocks(self) -> int:
+        """Blocks of an input frame, q_x."""
+        return -(-self.input_size // self.block_size)
+
+    def tensors(self) -> dict[str, tuple[tuple[int, ...], FixedPoint]]:
+        """Shape and format of every array that is a field."""
+        p, k, formats = self.gates * self.hidden_blocks, self.block_size, self.formats
+        return {
+            "W": ((p, self.input_blocks, k), formats.weight_input),
+            "U": ((p, -(-self.output_size // k), k), formats.weight_recurrent),
+            "bias": ((4, self.hidden_blocks * k), formats.cell.preactivation),
+        }
+
+    def spectra(self, x: ArrayLike) -> Integers:
+        """Packed spectra of frames or states: (..., size) -> (..., blocks, k)."""
+        return rfft(blocks(x, self.block_size))
+
+    def preactivation(self, total: Integers) -> Integers:
+        """Round sums (batch, n p_h, k) of the accumulator: (batch, n, p_h k), biases not added."""
+        fmt = self.formats.cell.preactivation
+        z = inverse(round_spectrum(total, self.formats.accumulator_fraction, fmt), fmt)
+        return z.reshape(len(z), -1, self.hidden_blocks * self.block_size)
+
+    def run(self, x: Integers) -> Integers:
+        """Run from a zero state: (time, batch, input_size) -> (time, batch, output_size)."""
+        if x.shape[-1] != self.input_size:
+            raise ValueError(f"frames of {x.shape[-1]} values; the layer takes {self.input_size}")
+        state = self.zero_state(x.shape[1])
+        y = np.empty((*x.shape[:2], self.output_size), np.int64)
+        for t, total in enumerate(accumulate(self.spectra(x), self.W)):
+            y[t], state = self.step(total, state)
+        return y
+
+    @abstractmethod
+    def zero_state(self, batch: int) -> tuple[Integers, ...]:
+        """Return the state before the first frame."""
+
+    @abstractmethod
+    def step(
+        self, total: Integers, state: tuple[Integers, ...]
+    ) -> tuple[Integers, tuple[Integers, ...]]:
+        """Take the input's sums W x (batch, gates p_h, k): return the output and the new state."""
+
+    def _zeros(self, batch: int, size: int) -> Integers:
+        return np.zeros((batch, size), np.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class IntegerLSTM(IntegerRecurrent):
+    """An LSTM layer; gates i, f, g, o.
+
+    Attributes:
+        peephole: (3, p_h k) for i, f, o, peephole format, or None.
+        projection: packed spectra (p_y, q_h, k), or None.
+        proj_size: size of the projected output; 0 without projection.
+        cell_activation: "tanh" or "sigmoid", the unit of g.
+    """
+
+    kind = "lstm"
+    gates = 4
+
+    peephole: Integers | None = None
+    projection: Integers | None = None
+    proj_size: int = 0
+    cell_activation: str = "tanh"
+
+    @property
+    def output_size(self) -> int:
+        """Size of an output frame."""
+        return self.proj_size or self.hidden_size
+
+    def tensors(self) -> dict[str, tuple[tuple[int, ...], FixedPoint]]:
+        """Shape and format of every array that is a field."""
+        tensors, k = super().tensors(), self.block_size
+        if self.peephole is not None:
+            assert self.formats.cell.peephole is not None
+            tensors["peephole"] = (3, self.hidden_blocks * k), self.formats.cell.peephole
+        if self.projection is not None:
+            assert self.formats.weight_projection is not None
+            shape = -(-self.proj_size // k), self.hidden_blocks, k
+            tensors["projection"] = shape, self.formats.weight_projection
+        return tensors
+
+    def zero_state(self, batch: int) -> tuple[Integers, ...]:
+        """Return y (batch, output_size) and c (batch, p_h k)."""
+        cells = self.hidden_blocks * self.block_size
+        return self._zeros(batch, self.output_size), self._zeros(batch, cells)
+
+    def step(
+        self, total: Integers, state: tuple[Integers, ...]
+    ) -> tuple[Integers, tuple[Integers, ...]]:
+        """One frame."""
+        y, c = state
+        z = self.preactivation(total + accumulate(self.spectra(y), self.U))
+        h, c = lstm_cell(z, self.bias, c, self.formats.cell, self.peephole, self.cell_activation)
+        y = h[:, : self.hidden_size]
+        if self.projection is not None:
+            y = self._project(y)
+        return y, (y, c)
+
+    def _project(self, h: Integers) -> Integers:
+        assert self.projection is not None
+        assert self.formats.weight_projection is not None
+        total = accumulate(self.spectra(h), self.projection)
+        weight = self.formats.weight_projection.fraction_length
+        fraction = weight + self.formats.cell.gate.fraction_length
+        y = inverse(round_spectrum(total, fraction, self.formats.output), self.formats.output)
+        return y.reshape(len(y), -1)[:, : self.proj_size]
+
+
+@dataclass(frozen=True, eq=False)
+class IntegerGRU(IntegerRecurrent):
+    """A GRU layer; gates r, z, n; rows of ``bias``: r, z, n of the input, n of the state.
+
+    Attributes:
+        reset_after: r multiplies U h + b (torch's GRU), or h before the matrix.
+    """
+
+    kind = "gru"
+    gates = 3
+
+    reset_after: bool = True
+
+    def zero_state(self, batch: int) -> tuple[Integers, ...]:
+        """Return h (batch, p_h k)."""
+        return (self._zeros(batch, self.hidden_blocks * self.block_size),)
+
+    def step(
+        self, total: Integers, state: tuple[Integers, ...]
+    ) -> tuple[Integers, tuple[Integers, ...]]:
+        """One frame."""
+        (h,) = state
+        n_rows = 2 * self.hidden_blocks
+        if self.reset_after:
+            recurrent = accumulate(self.spectra(h[:, : self.hidden_size]), self.U)
+            both = total[:, :n_rows] + recurrent[:, :n_rows]
+            rows = np.concatenate([both, total[:, n_rows:], recurrent[:, n_rows:]], axis=1)
+            h = gru_cell(self.preactivation(rows), self.bias, h, self.formats.cell)
+        else:
+            h = self._reset_before(total, h, n_rows)
+        return h[:, : self.hidden_size], (h,)
+
+    def _reset_before(self, total: Integers, h: Integers, n_rows: int) -> Integers:
+        fmt = self.formats.cell
+        size = self.hidden_size
+        gates = total[:, :n_rows] + accumulate(self.spectra(h[:, :size]), self.U[:n_rows])
+        z = self.preactivation(gates)
+        r, u = (gru_gate(z[:, gate], self.bias[gate], fmt) for gate in (0, 1))
+        reset = shift_round(r * h, fmt.gate.fraction_length)[:, :size]
+        candidate = total[:, n_rows:] + accumulate(self.spectra(reset), self.U[n_rows:])
+        z_n = self.preactivation(candidate)[:, 0]
+        return gru_update(u, gru_candidate(z_n, self.bias[2] + self.bias[3], fmt), h, fmt)
+
+
+@dataclass(frozen=True, eq=False)
+class IntegerLinear:
+    """A fully connected layer y = C x + b.
+
+    Attributes:
+        input_size, output_size: sizes before padding.
+        block_size: k; 1 is a dense matrix.
+        input, weight, output: formats of frames, spectra, and results and biases.
+        W: packed spectra (p, q, k).
+        bias: (output_size,), output format.
+    """
+
+    kind: ClassVar[str] = "linear"
+
+    input_size: int
+    output_size: int
+    block_size: int
+    input: FixedPoint
+    weight: FixedPoint
+    output: FixedPoint
+    W: Integers
+    bias: Integers
+
+    def tensors(self) -> dict[str, tuple[tuple[int, ...], FixedPoint]]:
+        """Shape and format of every array that is a field."""
+        k = self.block_size
+        shape = -(-self.output_size // k), -(-self.input_size // k), k
+        return {"W": (shape, self.weight), "bias": ((self.output_size,), self.output)}
+
+    def run(self, x: Integers) -> Integers:
+        """Apply to frames: (..., input_size) -> (..., output_size); the sum with b saturates."""
+        total = accumulate(rfft(blocks(x, self.block_size)), self.W)
+        fraction = self.input.fraction_length + self.weight.fraction_length
+        y = inverse(round_spectrum(total, fraction, self.output), self.output)
+        y = y.reshape(*x.shape[:-1], -1)[..., : self.output_size]
+        return self.output.saturate(y + self.bias)
+
+
+IntegerLayer = IntegerRecurrent | IntegerLinear
+
+
+@dataclass(frozen=True, eq=False)
+class IntegerModel:
+    """Layers one after another.
+
+    Raises:
+        ValueError: a layer does not take what the one before it gives.
+    """
+
+    layers: tuple[IntegerLayer, ...]
+
+    def __post_init__(self) -> None:
+        for n, (layer, after) in enumerate(zip(self.layers, self.layers[1:], strict=False)):
+            given = layer.output_size, output_format(layer)
+            taken = after.input_size, input_format(after)
+            if given != taken:
+                raise ValueError(
+                    f"layer {n} gives {given[0]} values {given[1]}; "
+                    f"layer {n + 1} takes {taken[0]} values {taken[1]}"
+                )
+
+    def quantize(self, features: ArrayLike) -> Integers:
+        """Bring real frames (..., input_size) into the input format."""
+        return input_format(self.layers[0]).quantize(features)
+
+    def run(self, x: Integers) -> Integers:
+        """Integer frames (time, batch, input_size) -> (time, batch, output_size)."""
+        for layer in self.layers:
+            x = layer.run(x)
+        return x
+
+    def recurrent(self) -> Iterable[IntegerRecurrent]:
+        """Return the recurrent layers in order."""
+        return (layer for layer in self.layers if isinstance(layer, IntegerRecurrent))
+
+
+def input_format(layer: IntegerLayer) -> FixedPoint:
+    """Format of the frames that enter a layer."""
+    return layer.input if isinstance(layer, IntegerLinear) else layer.formats.input
+
+
+def output_format(layer: IntegerLayer) -> FixedPoint:
+    """Format of the frames that leave a layer."""
+    return layer.output if isinstance(layer, IntegerLinear) else layer.formats.output
