@@ -1,0 +1,35 @@
+"""Speech recognition with CTC: acoustic model, data, training, decoding and scoring.
+
+A recogniser from features and phones that are already there::
+
+    train_set = Dataset(train_features, train_phones, PHONES_39)
+    dev_set = Dataset(dev_features, dev_phones, PHONES_39)
+    dense = AcousticModel(ModelConfig(input_size=160))
+    train(dense, train_set, dev_set, TrainConfig(), "exp/dense")
+    small = dense.compress(block_size=8)
+    train(small, train_set, dev_set, TrainConfig(), "exp/k8")
+    print(score(dev_set.phones, recognise(small, dev_set)))
+"""
+
+from ernn.asr.data import Batch, Dataset, SpecAugment
+from ernn.asr.decoding import greedy, prefix_beam, recognise
+from ernn.asr.model import AcousticModel, ModelConfig
+from ernn.asr.scoring import Score, score
+from ernn.asr.training import Epoch, History, TrainConfig, train
+
+__all__ = [
+    "AcousticModel",
+    "Batch",
+    "Dataset",
+    "Epoch",
+    "History",
+    "ModelConfig",
+    "Score",
+    "SpecAugment",
+    "TrainConfig",
+    "greedy",
+    "prefix_beam",
+    "recognise",
+    "score",
+    "train",
+]

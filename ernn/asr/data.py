@@ -1,0 +1,130 @@
+"""Utterances for CTC training: length buckets, padding, masking."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+
+class Batch(NamedTuple):
+    """Utterances of similar length, padded with zeros (the mean of normalised features)."""
+
+    ids: list[str]
+    features: Tensor  # (T, B, D)
+    lengths: Tensor  # (B,) frames
+    targets: Tensor  # (sum of target_lengths,) classes, one utterance after the other
+    target_lengths: Tensor  # (B,) phones
+
+
+class Dataset:
+    """Features and phones of the same utterances, kept in order of length.
+
+    Args:
+        features: utterance -> (T, D) float32.
+        phones: utterance -> its phones; the order of ``features`` does not matter.
+        symbols: the phone set; phone ``symbols[i]`` is class i + 1, for class 0 is the blank.
+
+    Raises:
+        ValueError: if there is no utterance, if an utterance lacks its features or phones, if a
+            phone is not in the set, or if utterances differ in width.
+    """
+
+    def __init__(
+        self,
+        features: Mapping[str, NDArray[np.float32]],
+        phones: Mapping[str, Sequence[str]],
+        symbols: Sequence[str],
+    ):
+        if not features:
+            raise ValueError("no utterance: a data set needs at least one")
+        for name in features.keys() ^ phones.keys():
+            raise ValueError(f"{name}: has {'features' if name in features else 'phones'} alone")
+        classes = {symbol: i for i, symbol in enumerate(symbols, 1)}
+        for name, sequence in phones.items():
+            if unknown := set(sequence) - classes.keys():
+                raise ValueError(
+                    f"{name}: {min(unknown)!r} is not one of the {len(classes)} phones"
+                )
+        self.width = next(iter(features.values())).shape[-1]
+        for name, frames in features.items():
+            if frames.ndim != 2 or len(frames) == 0 or frames.shape[1] != self.width:
+                raise ValueError(f"{name}: features are {frames.shape}, not (T > 0, {self.width})")
+        self.symbols = tuple(symbols)
+        self.ids = sorted(features, key=lambda name: (len(features[name]), name))
+        self.phones = {name: list(phones[name]) for name in self.ids}
+        self.features = [torch.tensor(features[name]) for name in self.ids]
+        self.targets = [
+            torch.tensor([classes[p] for p in phones[name]], dtype=torch.long) for name in self.ids
+        ]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def batch(self, indices: Sequence[int]) -> Batch:
+        """The utterances at these places as one batch."""
+        features = [self.features[i] for i in indices]
+        targets = [self.targets[i] for i in indices]
+        return Batch(
+            [self.ids[i] for i in indices],
+            pad_sequence(features),  # (T, B, D)
+            torch.tensor([len(f) for f in features]),
+            torch.cat(targets),
+            torch.tensor([len(t) for t in targets]),
+        )
+
+    def batches(self, size: int) -> Iterator[Batch]:
+        """Every utterance once, shortest first."""
+        for start in range(0, len(self), size):
+            yield self.batch(range(start, min(start + size, len(self))))
+
+    def shuffled(self, size: int, jitter: float = 0.1) -> Iterator[Batch]:
+        """Every utterance once, in buckets of similar length, in random order.
+
+        Lengths are stretched by up to ``jitter`` before the buckets are cut, so that an utterance
+        meets others from epoch to epoch. Draws from torch's global generator.
+        """
+        lengths = torch.tensor([len(f) for f in self.features])
+        order = (lengths * (1 + jitter * torch.rand(len(self)))).argsort(stable=True)
+        buckets = order.split(size)
+        for bucket in torch.randperm(len(buckets)).tolist():
+            yield self.batch(buckets[bucket].tolist())
+
+
+@dataclass(frozen=True)
+class SpecAugment:
+    """Masks of time and frequency in training: Park et al., *SpecAugment*, Interspeech 2019.
+
+    Each mask is drawn for each utterance on its own, its width uniform from 0 to the one given,
+    and sets what it covers to zero, which is the mean of normalised features.
+    """
+
+    time_masks: int = 2
+    time_width: int = 5  # frames after stacking and subsampling
+    frequency_masks: int = 2
+    frequency_width: int = 5  # bands
+    bands: int = 40  # bands in each of the stacked frames
+
+    def __call__(self, features: Tensor, lengths: Tensor) -> Tensor:
+        """Mask (T, B, D) features, D a multiple of ``bands``; draws from torch's generator."""
+        num_frames, batch, width = features.shape
+        if width % self.bands:
+            raise ValueError(f"features are {width} wide: not a multiple of {self.bands} bands")
+        times = _masks(num_frames, lengths, self.time_masks, self.time_width)  # (B, T)
+        bands = _masks(
+            self.bands, torch.full((batch,), self.bands), self.frequency_masks, self.frequency_width
+        ).repeat(1, width // self.bands)  # (B, D)
+        masked = times.T[:, :, None] | bands[None]  # (T, B, D)
+        return features.masked_fill(masked.to(features.device), 0.0)
+
+
+def _masks(size: int, lengths: Tensor, count: int, widest: int) -> Tensor:
+    """Union of ``count`` random spans within [0, length) of each row: (B, size) bool."""
+    width = torch.randint(widest + 1, (len(lengths), count)).minimum(lengths[:, None])
+    start = (torch.rand(width.shape) * (lengths[:, None] - width + 1)).long()
+    at = torch.arange(size)
+    return ((at >= start[..., None]) & (at < (start + width)[..., None])).any(dim=1)

@@ -1,0 +1,94 @@
+import numpy as np
+import pytest
+import torch
+
+from ernn.asr import Dataset, SpecAugment
+
+SYMBOLS = ["aa", "b", "sil"]
+
+
+def make(lengths, width=4):
+    rng = np.random.default_rng(0)
+    features = {
+        f"u{i}": rng.random((n, width), dtype=np.float32) + 1 for i, n in enumerate(lengths)
+    }
+    phones = {name: ["sil", "aa", "b"][: 1 + i % 3] for i, name in enumerate(features)}
+    return features, phones
+
+
+def test_batches_hold_every_utterance_once_and_pad_with_zeros():
+    features, phones = make([7, 3, 9, 5, 4])
+    dataset = Dataset(features, phones, SYMBOLS)
+    seen = []
+    for batch in dataset.batches(2):
+        seen += batch.ids
+        targets = batch.targets.split(batch.target_lengths.tolist())
+        for b, name in enumerate(batch.ids):
+            length = len(features[name])
+            assert batch.lengths[b] == length
+            assert np.array_equal(batch.features[:length, b], features[name])
+            assert not batch.features[length:, b].any()
+            assert [SYMBOLS[c - 1] for c in targets[b]] == phones[name]
+    assert seen == ["u1", "u4", "u3", "u0", "u2"]
+
+
+def test_shuffled_buckets_hold_every_utterance_once_and_little_padding():
+    lengths = np.random.default_rng(1).integers(50, 200, 300).tolist()
+    features, phones = make(lengths)
+    dataset = Dataset(features, phones, SYMBOLS)
+    torch.manual_seed(0)
+    first, second = list(dataset.shuffled(16)), list(dataset.shuffled(16))
+    assert sorted(name for batch in first for name in batch.ids) == sorted(features)
+    assert [batch.ids for batch in first] != [batch.ids for batch in second]
+    padded = sum(batch.features.shape[0] * len(batch.ids) for batch in first)
+    assert padded < 1.12 * sum(lengths)
+    torch.manual_seed(0)
+    assert [batch.ids for batch in dataset.shuffled(16)] == [batch.ids for batch in first]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda f, p: (f.clear(), p.clear()), "no utterance"),
+        (lambda f, p: f.pop("u1"), "u1: has phones alone"),
+        (lambda f, p: p.pop("u1"), "u1: has features alone"),
+        (lambda f, p: p["u0"].append("zz"), "u0: 'zz' is not one of the 3 phones"),
+        (lambda f, p: f.update(u1=f["u1"][:, :2]), r"u1: features are \(3, 2\), not \(T > 0, 4\)"),
+        (lambda f, p: f.update(u1=f["u1"][:0]), r"u1: features are \(0, 4\)"),
+    ],
+)
+def test_what_does_not_fit_together_is_refused(change, message):
+    features, phones = make([7, 3])
+    change(features, phones)
+    with pytest.raises(ValueError, match=message):
+        Dataset(features, phones, SYMBOLS)
+
+
+def test_masks_lie_within_each_utterance_and_repeat_over_stacked_frames():
+    augment = SpecAugment(
+        time_masks=1, time_width=5, frequency_masks=1, frequency_width=3, bands=10
+    )
+    lengths = torch.tensor([20] * 50 + [8] * 50)
+    features = torch.ones(20, 100, 30)  # three frames of 10 bands stacked
+    torch.manual_seed(0)
+    masked = augment(features, lengths) == 0
+    widths = []
+    for b, length in enumerate(lengths.tolist()):
+        bands = masked[:, b].all(dim=0).view(3, 10)
+        times = masked[:, b].all(dim=1)
+        assert (bands == bands[0]).all()
+        assert torch.equal(masked[:, b], times[:, None] | bands.flatten())
+        for mask, widest in ((bands[0], 3), (times, 5)):
+            at = mask.nonzero().flatten()
+            assert len(at) <= widest
+            assert len(at) == 0 or at[-1] - at[0] == len(at) - 1  # one span
+        assert not times[length:].any()
+        widths.append((int(times.sum()), int(bands[0].sum())))
+    assert {t for t, _ in widths} == set(range(6))
+    assert {f for _, f in widths} == set(range(4))
+    assert features.all()  # the original is untouched
+
+
+def test_masks_want_whole_stacked_frames():
+    with pytest.raises(ValueError, match="30 wide: not a multiple of 40"):
+        SpecAugment()(torch.ones(2, 1, 30), torch.tensor([2]))
