@@ -308,7 +308,7 @@ class IntegerLinear:
         return self.output.saturate(y + self.bias)
 
 
-IntegerLayer = IntegerRecurrent | IntegerLinear
+IntegerLayer = IntegerLSTM | IntegerGRU | IntegerLinear
 
 
 @dataclass(frozen=True, eq=False)
@@ -341,7 +341,7 @@ class IntegerModel:
             x = layer.run(x)
         return x
 
-    def recurrent(self) -> Iterable[IntegerRecurrent]:
+    def recurrent(self) -> Iterable[IntegerLSTM | IntegerGRU]:
         """Return the recurrent layers in order."""
         return (layer for layer in self.layers if isinstance(layer, IntegerRecurrent))
 
