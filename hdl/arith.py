@@ -1,0 +1,332 @@
+"""Words, registered arithmetic and memories: the pieces that every data path is made of.
+
+One operation on named, exactly sized signals at a time: so MyHDL's Verilog and VHDL compute what
+its simulation does. A registered block takes one cycle; nothing here is reset.
+"""
+
+from myhdl import Signal, always, always_comb, block, concat, intbv
+
+MEMORY_LATENCY = 2
+"""Cycles from r_address to r_data of :func:`memory`."""
+
+
+def word(length):
+    """A signal of one two's complement word of ``length`` bits."""
+    return Signal(intbv(0, min=-(1 << (length - 1)), max=1 << (length - 1)))
+
+
+def words(count, length):
+    """A list of ``count`` signals of one word each."""
+    return [word(length) for _ in range(count)]
+
+
+def bits(length):
+    """A signal of ``length`` bits without a sign: a packed vector or an address."""
+    return Signal(intbv(0)[length:])
+
+
+def bit():
+    """A signal of one bit."""
+    return Signal(bool(0))
+
+
+def constant(value):
+    """Return a number for use in a generator.
+
+    Raises:
+        ValueError: MyHDL would convert it to an unsigned one: it is longer than 32 bits.
+    """
+    if abs(value) >= 1 << 31:
+        raise ValueError(f"constant {value}: the RTL takes 32 bits; use shorter words")
+    return value
+
+
+@block
+def split(bus, parts):
+    """Cut a packed vector into its words; word 0 is in the least significant bits. No register."""
+    length = len(bus) // len(parts)
+    return [cut(bus, part, index * length, length) for index, part in enumerate(parts)]
+
+
+@block
+def cut(bus, part, low, length):
+    """Take the word of ``length`` bits that begins at bit ``low``. No register."""
+    high = low + length
+
+    @always_comb
+    def take():
+        part.next = bus[high:low].signed()
+
+    return take
+
+
+@block
+def join(parts, bus):
+    """Pack words into a vector; word 0 goes to the least significant bits. No register."""
+    if len(parts) == 1:
+        return concatenate(parts[0], None, bus)
+    logic, halves = [], []
+    for half in parts[: len(parts) // 2], parts[len(parts) // 2 :]:
+        if len(half) == 1:
+            halves.append(half[0])
+        else:
+            halves.append(bits(sum(map(len, half))))
+            logic.append(join(half, halves[-1]))
+    return logic, concatenate(halves[1], halves[0], bus)
+
+
+@block
+def concatenate(high, low, bus):
+    """Bus is the bits of ``high`` above those of ``low``, which may be None. No register."""
+    high_length = len(high)
+    if low is None:
+
+        @always_comb
+        def copy():
+            bus.next = high[high_length:]
+
+        return copy
+
+    low_length = len(low)
+
+    @always_comb
+    def pack():
+        bus.next = concat(high[high_length:], low[low_length:])
+
+    return pack
+
+
+@block
+def register(clk, d, q):
+    """One cycle of delay; q may be the longer word."""
+
+    @always(clk.posedge)
+    def store():
+        q.next = d
+
+    return store
+
+
+@block
+def delay(clk, d, q, cycles):
+    """A delay of a word by ``cycles`` cycles; 0 is a wire."""
+    if cycles == 0:
+        return wire(d, q)
+    if cycles == 1:
+        return register(clk, d, q)
+    length = len(d)
+    kept, whole = (cycles - 1) * length, cycles * length
+    line = bits(whole)
+
+    @always(clk.posedge)
+    def shift():
+        line.next = concat(line[kept:], d[length:])
+
+    return shift, cut(line, q, kept, length)
+
+
+@block
+def wire(d, q):
+    """No register and no delay; q may be the longer word."""
+
+    @always_comb
+    def copy():
+        q.next = d
+
+    return copy
+
+
+@block
+def add(clk, a, b, total):
+    """Total is a + b, one cycle later."""
+
+    @always(clk.posedge)
+    def store():
+        total.next = a + b
+
+    return store
+
+
+@block
+def subtract(clk, a, b, difference):
+    """Difference is a - b, one cycle later."""
+
+    @always(clk.posedge)
+    def store():
+        difference.next = a - b
+
+    return store
+
+
+@block
+def negate(clk, a, negative):
+    """Negative is -a, one cycle later."""
+
+    @always(clk.posedge)
+    def store():
+        negative.next = -a
+
+    return store
+
+
+@block
+def multiply(clk, a, b, product):
+    """Product is a * b, one cycle later; it has as many bits as both together."""
+
+    @always(clk.posedge)
+    def store():
+        product.next = a * b
+
+    return store
+
+
+@block
+def scale(clk, a, product, factor):
+    """Product is the constant ``factor`` times a, one cycle later."""
+
+    @always(clk.posedge)
+    def store():
+        product.next = a * factor
+
+    return store
+
+
+@block
+def round_sum(clk, a, b, rounded, shift):
+    """Divide a + b by 2**shift, shift >= 1, rounding half up, one cycle later."""
+    half = constant(1 << (shift - 1))
+    total = word(max(len(a), len(b)) + 2)
+    top = min(len(total), shift + len(rounded))
+
+    @always_comb
+    def add_half():
+        total.next = a + b + half
+
+    @always(clk.posedge)
+    def store():
+        rounded.next = total[top:shift].signed()
+
+    return add_half, store
+
+
+@block
+def add_scaled(clk, a, b, total, shift):
+    """Total is a + b / 2**shift, shift >= 0, rounded half up, one cycle later."""
+    if shift == 0:
+        return add(clk, a, b, total)
+    scaled = word(len(a) + shift)
+    exact = word(max(len(scaled), len(b)) + 1)
+    top = min(len(exact), shift + len(total))
+
+    @always_comb
+    def add_up():
+        exact.next = scaled + b
+
+    @always(clk.posedge)
+    def store():
+        total.next = exact[top:shift].signed()
+
+    return shift_left(a, scaled, shift, constant(1 << (shift - 1))), add_up, store
+
+
+@block
+def shift_round(clk, a, rounded, shift):
+    """Divide a by 2**shift, rounding half up, one cycle later; a negative shift multiplies.
+
+    Equals :func:`ernn.fixed.shift_round` bit for bit.
+    """
+    if shift <= 0:
+        shifted = word(len(a) - shift)
+        return shift_left(a, shifted, -shift), register(clk, shifted, rounded)
+
+    half = constant(1 << (shift - 1))
+    total = word(len(a) + 1)
+    top = min(len(total), shift + len(rounded))
+
+    @always_comb
+    def add_half():
+        total.next = a + half
+
+    @always(clk.posedge)
+    def store():
+        rounded.next = total[top:shift].signed()
+
+    return add_half, store
+
+
+@block
+def shift_left(a, shifted, shift, low=0):
+    """Shifted is a * 2**shift, with ``low`` in the bits below. No register."""
+
+    @always_comb
+    def put():
+        shifted.next = (a << shift) + low
+
+    return put
+
+
+@block
+def saturate(clk, a, saturated):
+    """Clip a to the word length of ``saturated``, one cycle later."""
+    lowest = -(1 << (len(saturated) - 1))
+    return clip(clk, a, saturated, lowest, -lowest - 1)
+
+
+@block
+def clip(clk, a, clipped, lowest, highest):
+    """Clip a to a range, which the word of ``clipped`` holds, one cycle later."""
+    length = len(clipped)
+    lowest, highest = constant(lowest), constant(highest)
+    wide = word(max(len(a), length) + 1)
+
+    @always_comb
+    def extend():
+        wide.next = a
+
+    @always(clk.posedge)
+    def store():
+        if wide > highest:
+            clipped.next = highest
+        elif wide < lowest:
+            clipped.next = lowest
+        else:
+            clipped.next = wide[length:].signed()
+
+    return extend, store
+
+
+@block
+def memory(clk, w_enable, w_address, w_data, r_address, r_data, depth, r_clear=None):
+    """A memory of ``depth`` words with a write port, a read port and an output register.
+
+    A word is never written in the cycle in which it is read.
+
+    Latency, resources
+        r_data follows r_address by ``MEMORY_LATENCY`` cycles. A block memory with its output
+        register, or LUTs where it is small.
+
+    Ports
+        w_enable, w_address, w_data : writes a word; it can be read from the next cycle on
+        r_address, r_data : reads a word
+        r_clear : one cycle after its r_address, makes r_data zero; may be left out
+    """
+    storage = [Signal(w_data.val) for _ in range(depth)]
+    output = Signal(w_data.val)
+
+    @always(clk.posedge)
+    def access():
+        if w_enable:
+            storage[w_address].next = w_data
+        output.next = storage[r_address]
+
+    if r_clear is None:
+        return access, register(clk, output, r_data)
+
+    @always(clk.posedge)
+    def clear():
+        if r_clear:
+            r_data.next = 0
+        else:
+            r_data.next = output
+
+    return access, clear
