@@ -1,0 +1,77 @@
+"""Streams: the one contract by which blocks that may wait pass words.
+
+A word is transferred in a cycle in which ``valid`` and ``ready`` are both high. A source that has
+raised ``valid`` holds it and ``data`` until the transfer; it never waits for ``ready`` before it
+raises ``valid``. ``ready`` may change at any time. A block calls its streams ``i`` and ``o``.
+"""
+
+from myhdl import Signal, always, always_comb, block, intbv, modbv
+
+
+class Stream:
+    """A bundle of ``valid``, ``ready`` and ``data`` of ``width`` bits."""
+
+    def __init__(self, width):
+        self.valid = Signal(bool(0))
+        self.ready = Signal(bool(0))
+        self.data = Signal(intbv(0)[width:])
+
+
+@block
+def fifo(clk, rst, i, o, depth):
+    """Words leave in the order in which they came.
+
+    Latency, resources
+        2 cycles from an input to an output transfer when empty, a word a cycle; one memory of
+        ``depth`` words (a power of two) with its output register, which holds one word more.
+
+    Ports
+        i, o : Stream of the same width
+    """
+    if depth < 2 or depth & (depth - 1):
+        raise ValueError(f"fifo of {depth} words: the depth must be a power of two, 2 or more")
+    width = len(i.data)
+    words = [Signal(intbv(0)[width:]) for _ in range(depth)]
+    write, read = (Signal(modbv(0, min=0, max=depth)) for _ in range(2))
+    count = Signal(intbv(0, min=0, max=depth + 1))
+    space, push, pop, valid = (Signal(bool(0)) for _ in range(4))
+
+    @always_comb
+    def ready():
+        space.next = count != depth
+
+    @always_comb
+    def transfers():
+        i.ready.next = space
+        o.valid.next = valid
+        push.next = i.valid and space
+        pop.next = (count != 0) and (o.ready or not valid)
+
+    @always(clk.posedge)
+    def memory():
+        if push:
+            words[write].next = i.data
+        if pop:
+            o.data.next = words[read]
+
+    @always(clk.posedge)
+    def control():
+        if rst:
+            write.next = 0
+            read.next = 0
+            count.next = 0
+            valid.next = 0
+        else:
+            if push:
+                write.next = write + 1
+            if pop:
+                read.next = read + 1
+                valid.next = 1
+            elif o.ready:
+                valid.next = 0
+            if push and not pop:
+                count.next = count + 1
+            elif pop and not push:
+                count.next = count - 1
+
+    return ready, transfers, memory, control
