@@ -1,0 +1,196 @@
+"""results.json, RESULTS.md and the pictures."""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import plots
+from settings import Settings
+from stage import Result
+
+from ernn.files import atomic
+
+
+def write(
+    folder: Path, settings: Settings, out: Path, corpus: str, results: dict[str, Result]
+) -> Result:
+    """Write the report next to the stages; its text is returned too."""
+    summary = summarise(settings, corpus, results)
+    plots.draw(results, settings.quantize, folder)
+    text = markdown(settings, summary, results)
+    with atomic(out / "results.json") as new:
+        new.write_text(json.dumps(summary, indent=1) + "\n")
+    with atomic(out / "RESULTS.md") as new:
+        new.write_text(text)
+    return {"text": text}
+
+
+def summarise(settings: Settings, corpus: str, results: dict[str, Result]) -> dict[str, Any]:
+    """Return every figure of the tables, in plain keys."""
+    dense, phase1 = results["dense"], results["phase1"]
+    phase2, hardware = results["phase2"], results["hardware"]
+    chosen = phase1["variants"][str(phase1["chosen"])]
+    return {
+        "corpus": corpus,
+        "seed": settings.seed,
+        "utterances": results["prepare"]["utterances"],
+        "per": {
+            "dense": dense["test"],
+            "control": phase1["control"]["test"],
+            "circulant": {k: r["test"] for k, r in phase1["variants"].items()},
+            "chosen": chosen["test"],
+            "integer": phase2["test"],
+        },
+        "per_dev": {
+            "dense": dense["dev"],
+            "control": phase1["control"]["dev"],
+            "circulant": {k: r["dev"] for k, r in phase1["variants"].items()},
+            "chosen": chosen["dev"],
+            "integer": phase2["dev"],
+        },
+        "model": {
+            "cell": settings.model.cell,
+            "hidden": settings.model.hidden_size,
+            "layers": settings.model.num_layers,
+            "block_size": phase1["chosen"],
+        },
+        "parameters": {
+            "dense": dense["parameters"],
+            "chosen": chosen["parameters"],
+            "recurrent_dense": dense["recurrent_parameters"],
+            "recurrent_chosen": chosen["recurrent_parameters"],
+        },
+        "rtl": {
+            key: hardware[key]
+            for key in (
+                "frames",
+                "utterances",
+                "mismatches",
+                "cycles_per_frame",
+                "n_pe",
+                "utilization",
+                "layers",
+            )
+        },
+        "resources": hardware["resources"],
+        "seconds": {name: result["seconds"] for name, result in results.items()},
+    }
+
+
+def markdown(settings: Settings, summary: dict[str, Any], results: dict[str, Result]) -> str:
+    """Return RESULTS.md: what was run, the table as the papers print it, one utterance."""
+    dense, phase1 = results["dense"], results["phase1"]
+    phase2, hardware = results["phase2"], results["hardware"]
+    rtl, resources = summary["rtl"], summary["resources"]
+    model = summary["model"]
+    name = f"{model['cell'].upper()} {model['layers']} x {model['hidden']}"
+
+    def row(label: str, k: int, run: Result, integer: str = "", core: str = " | | | | ") -> str:
+        ratio = dense["recurrent_parameters"] / run["recurrent_parameters"]
+        return (
+            f"| {label} | {k if k > 1 else '-'} | {run['parameters']:,} | {ratio:.1f} | "
+            f"{run['dev']:.2f} | {run['test']:.2f} | {integer} | {core} |"
+        )
+
+    core = (
+        f"{rtl['cycles_per_frame']:.0f} | {100 * rtl['utilization']:.0f} % | {resources['dsp']} | "
+        f"{resources['bram36']:g} | {resources['lut']:,}"
+    )
+    rows = [
+        row(f"{name}, dense baseline", 1, dense),
+        row(f"{name}, dense control", 1, phase1["control"]),
+    ]
+    for k, run in phase1["variants"].items():
+        last = int(k) == phase1["chosen"]
+        rows.append(
+            row(f"{name}{', chosen' if last else ''}", int(k), run)
+            if not last
+            else row(f"**{name}, chosen**", int(k), run, f"{phase2['test']:.2f}", core)
+        )
+    layers = [
+        f"| {n} | {layer['cycles_per_frame']:.0f} | {100 * layer['utilization']:.0f} % | "
+        f"{layer['frames']} | {layer['mismatches']} | {layer['dsp']} | {layer['bram36']:g} | "
+        f"{layer['lut']:,} | {layer['ff']:,} |"
+        for n, layer in enumerate(hardware["layers"])
+    ]
+    example = [f"{key:10}{' '.join(hardware['example'][key])}" for key in EXAMPLE]
+    seconds = ", ".join(f"{stage} {value:.0f}" for stage, value in summary["seconds"].items())
+    epochs = settings.compress.admm_epochs + settings.compress.epochs
+    return "\n".join(
+        [
+            f"# Results: {summary['corpus']} corpus, seed {summary['seed']}",
+            "",
+            f"{datetime.now(UTC):%Y-%m-%d}, commit {commit()}, {machine()}. "
+            f"Command: `{' '.join(['python', *sys.argv])}`.",
+            "",
+            "PER in %, greedy, 39 phones, silence counts; chosen on dev. The dense control "
+            f"and every block size are trained {epochs} epochs from the same baseline "
+            f"({settings.train.epochs} epochs). One seed: differences below 1.5 points say "
+            "nothing. Cycles are simulated (Verilator) and summed over the layers, resources are "
+            "those of Yosys for xc7, one core a layer.",
+            "",
+            "| model | k | parameters | compression | PER dev | PER test | PER test, integer | "
+            "cycles a frame | utilization | DSP | BRAM36 | LUT |",
+            "|---|---|---|---|---|---|---|---|---|---|---|---|",
+            *rows,
+            "",
+            f"Block size {phase1['chosen']}: {phase1['reason']}. Compression is that of the "
+            "recurrent layers.",
+            "",
+            f"- dense baseline: test {dense['score']}",
+            f"- dense control: test {phase1['control']['score']}",
+            *[f"- k = {k}: test {run['score']}" for k, run in phase1["variants"].items()],
+            f"- integer model: test {phase2['score']}",
+            "",
+            f"## Hardware: {rtl['n_pe']} PEs, {rtl['utterances']} whole test utterances a layer",
+            "",
+            "| layer | cycles a frame | utilization | frames | mismatches | DSP | BRAM36 | LUT "
+            "| FF |",
+            "|---|---|---|---|---|---|---|---|---|",
+            *layers,
+            "",
+            f"{hardware['example']['id']}, as the reference has it and as it is recognised:",
+            "",
+            "```",
+            *example,
+            "```",
+            "",
+            "![training](report/training.png)",
+            "![compression](report/compression.png)",
+            "![activations](report/activations.png)",
+            "![ranges](report/ranges.png)",
+            "",
+            f"Seconds: {seconds}.",
+            "",
+        ]
+    )
+
+
+EXAMPLE = ("reference", "float", "integer", "rtl")
+
+
+def commit() -> str:
+    """Return the commit that runs, or 'unknown' outside a checkout."""
+    here = Path(__file__).parent
+    try:
+        git = ["git", "-C", str(here)]
+        name = subprocess.check_output([*git, "rev-parse", "--short", "HEAD"], text=True, stderr=-3)
+        dirty = subprocess.check_output([*git, "status", "--porcelain"], text=True, stderr=-3)
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return name.strip() + (" with changes" if dirty else "")
+
+
+def machine() -> str:
+    """Return processor and cores."""
+    model = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        names = [line for line in info.read_text().splitlines() if line.startswith("model name")]
+        model = names[0].partition(": ")[2] if names else model
+    return f"{os.cpu_count()} cores of {model}"

@@ -1,0 +1,113 @@
+"""Every hyper-parameter of the recipe, read from a TOML file: a dataclass a table."""
+
+import tomllib
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+from data_prep.features import FeatureConfig
+from ernn.asr import ModelConfig, SpecAugment, TrainConfig
+from ernn.quantize import WordLengths
+
+T = TypeVar("T")
+ALLOWED: dict[Any, tuple[type, ...]] = {int: (int,), float: (int, float), bool: (bool,)}
+"""Types of TOML values by the type of the field; of other fields the classes check the values."""
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """The built-in corpus; a licensed TIMIT has its own sizes."""
+
+    train_speakers: int
+    dev_speakers: int
+    test_speakers: int
+    sentences: int  # of each speaker
+
+
+@dataclass(frozen=True)
+class Compress:
+    """Phase I: which block sizes are tried, how they are trained, which one is taken."""
+
+    block_sizes: tuple[int, ...]
+    budget: float  # points of dev PER that compression may cost against the dense control
+    admm_epochs: int  # with the penalty, before the projection
+    admm_rho: float
+    admm_rho_growth: float  # factor an epoch
+    admm_learning_rate: float
+    epochs: int  # of fine-tuning after it
+    learning_rate: float
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """What is simulated and synthesized."""
+
+    n_pe: int
+    utterances: int  # whole test utterances through the RTL of every layer
+    calibration_utterances: int  # training utterances that choose the formats
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All tables of the file."""
+
+    seed: int
+    corpus: Corpus
+    features: FeatureConfig
+    model: ModelConfig
+    train: TrainConfig
+    compress: Compress
+    quantize: WordLengths
+    hardware: Hardware
+
+
+def read_settings(path: Path, seed: int | None) -> Settings:
+    """Read a TOML file; ``seed`` replaces its own.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is not TOML, or a table or a key is missing, unknown or of a wrong type.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such settings file")
+    try:
+        content = tomllib.loads(path.read_text())
+        seed = content.pop("seed") if seed is None else seed
+        features = _table(FeatureConfig, content, "features")
+        spec_augment = _table(SpecAugment, content, "spec_augment", bands=features.frame_size)
+        settings = Settings(
+            seed=seed,
+            corpus=_table(Corpus, content, "corpus"),
+            features=features,
+            model=_table(ModelConfig, content, "model", input_size=features.size),
+            train=_table(TrainConfig, content, "train", seed=seed, spec_augment=spec_augment),
+            compress=_table(Compress, content, "compress"),
+            quantize=_table(WordLengths, content, "quantize"),
+            hardware=_table(Hardware, content, "hardware"),
+        )
+        if rest := content.keys() - {field.name for field in fields(Settings)} - {"spec_augment"}:
+            raise ValueError(f"unknown table {min(rest)!r}")
+    except KeyError as error:
+        raise ValueError(f"{path}: no {error}") from None
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    return settings
+
+
+def _table(cls: type[T], content: dict[str, Any], name: str, **given: Any) -> T:
+    """Build a dataclass from the table ``name`` and from what is ``given``."""
+    table = content[name]
+    if not isinstance(table, dict):
+        raise ValueError(f"{name} is {table!r}; it must be a table")
+    types = {field.name: field.type for field in fields(cls) if field.name not in given}  # type: ignore[arg-type]
+    for key, value in table.items():
+        if key not in types:
+            raise ValueError(f"[{name}] has an unknown {key!r}; known are {', '.join(types)}")
+        if types[key] in ALLOWED and type(value) not in ALLOWED[types[key]]:
+            allowed = " or ".join(kind.__name__ for kind in ALLOWED[types[key]])
+            raise ValueError(f"[{name}] {key} is {value!r}; it must be {allowed}")
+    values = {k: tuple(v) if isinstance(v, list) else v for k, v in table.items()}
+    try:
+        return cls(**values, **given)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"[{name}] {error}") from None

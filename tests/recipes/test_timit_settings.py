@@ -1,0 +1,119 @@
+"""The recipe's settings file and stage cache."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+RECIPE = Path(__file__).parents[2] / "recipes" / "timit"
+sys.path.insert(0, str(RECIPE))
+
+from settings import read_settings  # noqa: E402
+from stage import Stage, run_stages  # noqa: E402
+
+DEFAULT = (RECIPE / "default.toml").read_text()
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "settings.toml"
+    path.write_text(text)
+    return path
+
+
+def test_default_settings_are_read_and_seed_reaches_the_training(tmp_path: Path) -> None:
+    settings = read_settings(write(tmp_path, DEFAULT), seed=7)
+    assert settings.seed == settings.train.seed == 7
+    assert settings.model.input_size == settings.features.size == 160
+    assert settings.compress.block_sizes == (4, 8, 16)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("seed = 0", "seed 0", "Expected '='"),
+        ("seed = 0", "", "no 'seed'"),
+        ("[hardware]", "[software]", "no 'hardware'"),
+        ("seed = 0", "seed = 0\nspeed = 3", "unknown table 'speed'"),
+        ("n_pe = ", "n_pes = ", "[hardware] has an unknown 'n_pes'; known are n_pe, utterances"),
+        ("hidden_size = 256", "hidden_size = 25.6", "[model] hidden_size is 25.6; it must be int"),
+        ("hidden_size = 256", "hidden_size = true", "[model] hidden_size is True; it must be int"),
+        ('cell = "lstm"', 'cell = "rnn"', "[model] cell is 'rnn'"),
+    ],
+)
+def test_a_bad_settings_file_is_named(tmp_path: Path, old: str, new: str, message: str) -> None:
+    path = write(tmp_path, DEFAULT.replace(old, new, 1))
+    with pytest.raises(ValueError) as caught:  # noqa: PT011
+        read_settings(path, None)
+    assert message in str(caught.value)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_settings_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="no such settings file"):
+        read_settings(tmp_path / "absent.toml", None)
+
+
+class Experiment:
+    """Three stages that count their runs; the second can be told to fail."""
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+        self.ran: list[str] = []
+        self.settings = {"a": 1, "b": 1, "c": 1}
+        self.fail = False
+
+    def work(self, folder: Path, results: dict) -> dict:
+        name = folder.name
+        self.ran.append(name)
+        if name == "b":
+            half = folder / "half"
+            resumed = half.exists()
+            half.write_text("done")
+            if self.fail:
+                raise KeyboardInterrupt
+            return {"value": results["a"]["value"] + 1, "resumed": resumed}
+        return {"value": 1 if name == "a" else results["b"]["value"] + 1}
+
+    def run(self, start: str | None = None) -> dict:
+        self.ran.clear()
+        return run_stages(
+            [Stage(n, self.work, self.settings[n], lambda r: f"{r['value']}") for n in "abc"],
+            self.out,
+            start,
+        )
+
+
+def test_stages_run_once_and_then_what_is_missing(tmp_path: Path) -> None:
+    experiment = Experiment(tmp_path)
+    results = experiment.run()
+    assert [results[n]["value"] for n in "abc"] == [1, 2, 3]
+    assert experiment.ran == ["a", "b", "c"]
+    assert experiment.run() == results
+    assert experiment.ran == []
+    experiment.run("b")
+    assert experiment.ran == ["b", "c"]
+    experiment.settings["b"] = 2
+    experiment.run()
+    assert experiment.ran == ["b", "c"]
+    assert json.loads((tmp_path / "c" / "result.json").read_text())["value"] == 3
+
+
+def test_an_interrupted_stage_goes_on_with_what_it_has(tmp_path: Path) -> None:
+    experiment = Experiment(tmp_path)
+    experiment.fail = True
+    with pytest.raises(KeyboardInterrupt):
+        experiment.run()
+    experiment.fail = False
+    assert experiment.run()["b"]["resumed"]
+    assert experiment.ran == ["b", "c"]
+
+
+def test_a_stage_whose_settings_changed_starts_over(tmp_path: Path) -> None:
+    experiment = Experiment(tmp_path)
+    experiment.fail = True
+    with pytest.raises(KeyboardInterrupt):
+        experiment.run()
+    experiment.fail, experiment.settings["b"] = False, 2
+    assert not experiment.run()["b"]["resumed"]
