@@ -169,8 +169,14 @@ def static(samples: np.ndarray, config: FeatureConfig) -> np.ndarray:
 
 def _torchaudio(samples: np.ndarray, config: FeatureConfig) -> np.ndarray:
     import torch
-    from torchaudio.compliance import kaldi
 
+    try:
+        from torchaudio.compliance import kaldi
+    except (ImportError, OSError) as error:
+        raise ImportError(
+            "torchaudio does not import; beside a CPU build of torch "
+            "`python -m data_prep.torchaudio_cpu` mends it"
+        ) from error
     waveform = torch.from_numpy(samples).double()[None]
     options = {
         "sample_frequency": config.sample_rate,

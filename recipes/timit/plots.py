@@ -66,7 +66,7 @@ def compression(axes: Axes, results: dict[str, Result]) -> None:
     axes.plot(ratio[chosen], phase2["test"], "kx", ms=10, label="integer model, test")
     for x, m, label in zip(ratio, models, ["dense", *phase1["variants"]], strict=True):
         text = label if label == "dense" else f"k = {label}"
-        axes.annotate(text, (x, m["test"]), xytext=(4, 6), textcoords="offset points")
+        axes.annotate(text, (x, m["test"]), (-6, 6), textcoords="offset points", ha="right")
     axes.set(
         xscale="log",
         xlabel="compression of the recurrent layers",
@@ -74,6 +74,7 @@ def compression(axes: Axes, results: dict[str, Result]) -> None:
         title="Accuracy against compression (equal epochs)",
     )
     ticks = [round(r, 1) for r in ratio]
+    axes.set_xlim(0.75, 1.1 * max(ratio))
     axes.set_xticks(ratio, [f"{t:g}" for t in ticks])
     axes.minorticks_off()
     axes.legend()

@@ -44,12 +44,14 @@ def run(arguments: Arguments) -> None:
         raise ValueError("--corpus timit needs --timit-root, the folder of a licensed TIMIT")
     if arguments.corpus == "builtin" and arguments.timit_root is not None:
         raise ValueError("--corpus builtin takes no --timit-root")
-    import accelerator
+    import accelerator  # after the arguments are parsed: torch takes seconds
     import report
     import speech
+    import torch
     from settings import read_settings
-    from stage import Stage, run_stages  # after the arguments are parsed: torch takes seconds
+    from stage import Stage, run_stages
 
+    torch.set_num_threads(1)  # the tensors are small: more threads cost more than they give
     settings = read_settings(arguments.config, arguments.seed)
     out, root = arguments.out, arguments.timit_root
     corpus = "built-in" if root is None else "TIMIT"
@@ -108,7 +110,7 @@ def main() -> None:
     arguments = tyro.cli(Arguments)
     try:
         run(arguments)
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, FileNotFoundError, ImportError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:

@@ -73,7 +73,6 @@ def datasets(out: Path, splits: Sequence[str] = SPLITS) -> list[Dataset]:
 
 def dense(folder: Path, settings: Settings, out: Path) -> Result:
     """Train the dense baseline."""
-    torch.set_num_threads(1)
     train_set, dev_set, test_set = datasets(out)
     torch.manual_seed(settings.seed)
     model = AcousticModel(settings.model)
