@@ -249,7 +249,7 @@ def load_image(layer: IntegerLSTM | IntegerGRU, config: CoreConfig) -> list[tupl
     by_pe.reshape(-1, config.columns, k)[: len(spectra)] = spectra
     units = [(memory.reshape(-1, k), config.weight_length) for memory in by_pe.swapaxes(0, 1)]
     units += [(bias.reshape(per_cell), config.preactivation_length) for bias in layer.bias]
-    if config.peephole:
+    if isinstance(layer, IntegerLSTM) and layer.peephole is not None:
         units += [(peep.reshape(per_cell), config.peephole_length) for peep in layer.peephole]
     return [
         (unit << config.unit_address_bits | address, pack(block, word_length))
