@@ -1,5 +1,9 @@
 """What a core costs on an FPGA: Yosys for Xilinx 7 series, by hierarchy.
 
+    python -m hdl.synth --folder rtl/layer0
+
+writes ``resources.json`` and ``resources.md`` into a layer's folder that :mod:`hdl.convert` wrote.
+
 Every module is synthesized once and multiplied by its instances, so that a core of many PEs takes
 hardly longer than one of few. Yosys' figures stand in for the vendor's: it does not pack across
 modules, nor into the larger DSPs of UltraScale.
@@ -14,11 +18,14 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+import tyro
+
+from ernn.files import atomic
 from ernn.quantize.integer import IntegerLayer
 from hdl.core import core
 from hdl.module import convert
 from hdl.program import configure
-from hdl.simulate import core_arguments, run_tool
+from hdl.simulate import SimulationError, core_arguments, run_tool
 
 
 @dataclass(frozen=True)
@@ -173,3 +180,47 @@ def tally(cells: dict[str, dict[str, int]], top: str) -> Report:
     count(top, 1)
     used = sorted((n for n in cells if instances[n]), key=lambda n: (n != top, n))
     return Report(top, total, {n: (instances[n], resources(n)) for n in used})
+
+
+@dataclass(frozen=True)
+class Options:
+    """Synthesize the core in a layer's folder that hdl.convert wrote.
+
+    Attributes:
+        folder: the layer's folder; the report is written into it.
+    """
+
+    folder: Path
+
+
+def synthesize_folder(folder: Path) -> Report:
+    """Synthesize a layer's folder and write the report into it.
+
+    Raises:
+        FileNotFoundError: there is no Verilog in the folder.
+        SimulationError: Yosys failed; its output.
+    """
+    files = sorted((folder / "verilog").glob("*.v"))
+    if not files:
+        raise FileNotFoundError(f"{folder}: no verilog/*.v; hdl.convert writes such a folder")
+    report = synthesize(files, core.__name__)
+    texts = {"json": json.dumps(report.to_json(), indent=1) + "\n", "md": report.to_markdown()}
+    for suffix, text in texts.items():
+        with atomic(folder / f"resources.{suffix}") as new:
+            new.write_text(text)
+    return report
+
+
+def main() -> int:
+    """Run the command line."""
+    options = tyro.cli(Options, description="Resources of a core by Yosys for Xilinx 7 series.")
+    try:
+        print(synthesize_folder(options.folder).to_markdown(), end="")
+    except (FileNotFoundError, SimulationError) as error:
+        print(f"hdl.synth: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -9,16 +9,16 @@ from settings import Settings
 from speech import datasets, evaluate_scores
 from stage import Result
 from torch import Tensor
+from tqdm import tqdm
 
 from data_prep.phones import PHONES_39
 from ernn import bundle
 from ernn.asr import AcousticModel, Dataset, greedy
-from ernn.files import atomic
 from ernn.fixed import FixedPoint, Integers
 from ernn.quantize import IntegerModel, Ranges, calibrate, convert
 from hdl.convert import Options, export
 from hdl.simulate import Simulator
-from hdl.synth import synthesize
+from hdl.synth import synthesize_folder
 
 
 def phase2(folder: Path, settings: Settings, out: Path, results: dict[str, Result]) -> Result:
@@ -105,13 +105,12 @@ def hardware(folder: Path, settings: Settings, out: Path, results: dict[str, Res
         )
     )
     layers = []
-    for layer, layer_folder in zip(model.recurrent(), folders, strict=True):
+    pairs = zip(model.recurrent(), folders, strict=True)
+    for layer, layer_folder in tqdm(pairs, "hardware", len(folders), unit="layer", disable=None):
         simulator = Simulator(layer, n_pe, folder / "simulators")
         run = simulator.run(rtl)
         rtl, integer = run.outputs, [layer.run(x[:, None])[:, 0] for x in integer]
-        report = synthesize(sorted((layer_folder / "verilog").glob("*.v")), "core")
-        with atomic(layer_folder / "resources.md") as new:
-            new.write_text(report.to_markdown())
+        report = synthesize_folder(layer_folder)
         cycles = run.cycles_per_frame
         layers.append(
             {

@@ -1,11 +1,15 @@
+import json
+
 import pytest
 from layers import formats, random_layer
 from myhdl import Signal, always, always_comb, block, intbv
 
+from hdl.core import core
 from hdl.module import convert, module
 from hdl.pe import products
-from hdl.simulate import SimulationError
-from hdl.synth import Resources, synthesize, synthesize_core, tally
+from hdl.program import configure
+from hdl.simulate import SimulationError, core_arguments
+from hdl.synth import Resources, main, synthesize, synthesize_core, tally
 
 
 def bits(width):
@@ -113,3 +117,23 @@ def test_what_yosys_refuses_is_told(tmp_path):
     path.write_text("module broken (")
     with pytest.raises(SimulationError, match="syntax error"):
         synthesize([path], "broken")
+
+
+def test_a_folder_of_hdl_convert_is_synthesized_into_a_report(tmp_path, capsys, monkeypatch):
+    layer = random_layer("lstm", 4, 4, 4, formats())
+    convert(core, core_arguments(configure(layer, 4)), tmp_path / "verilog")
+    monkeypatch.setattr("sys.argv", ["hdl.synth", "--folder", str(tmp_path)])
+    assert main() == 0
+    total = json.loads((tmp_path / "resources.json").read_text())["total"]
+    assert total["dsp"] == synthesize_core(layer, 4).total.dsp > 0
+    table = (tmp_path / "resources.md").read_text()
+    assert capsys.readouterr().out == table
+    assert f"| core | 1 | {total['dsp']} |" in table
+
+
+def test_a_folder_without_verilog_gets_one_line_and_exit_code_2(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["hdl.synth", "--folder", str(tmp_path)])
+    assert main() == 2
+    assert capsys.readouterr().err == (
+        f"hdl.synth: {tmp_path}: no verilog/*.v; hdl.convert writes such a folder\n"
+    )
