@@ -56,12 +56,11 @@ class PiecewiseLinear:
 
     def __call__(self, x: Tensor) -> Tensor:
         """Interpolate; the gradient is the slope of the segment, 0 beyond the limit."""
-        knots = torch.as_tensor(self.knots, dtype=x.dtype, device=x.device)
-        position = x.abs().clamp(max=self.limit) / self.width
-        segment = position.detach().floor().long().clamp(max=self.segments - 1)
-        low, high = knots[segment], knots[segment + 1]
-        y = low + (high - low) * (position - segment)
-        return torch.where(x < 0, self.complement - y, y)
+        upper = torch.as_tensor(self.knots, dtype=x.dtype, device=x.device)
+        knots = torch.cat([self.complement - upper[1:].flip(0), upper])  # from -limit to limit
+        position = (x / self.width + self.segments).clamp(0, 2 * self.segments)
+        segment = position.detach().long().clamp(max=2 * self.segments - 1)
+        return knots.take(segment) + knots.diff().take(segment) * (position - segment)
 
 
 SIGMOID = PiecewiseLinear("sigmoid", lambda x: 1 / (1 + math.exp(-x)), limit=8.0, complement=1)
