@@ -24,10 +24,10 @@ from ernn import bundle
 from ernn.files import atomic
 from ernn.fixed import Integers
 from ernn.quantize.integer import IntegerGRU, IntegerLSTM, IntegerModel, blocks, input_format
-from hdl.core import core
+from hdl.core import core, core_arguments
 from hdl.module import convert
 from hdl.program import CoreConfig, configure, load_image, pack, pack_frames
-from hdl.simulate import core_arguments, find_verilator
+from hdl.tools import find_verilator
 
 SIGNATURE = "# written by hdl.convert: "
 

@@ -12,7 +12,7 @@ all that follows.
 
 from types import SimpleNamespace
 
-from myhdl import always, always_comb, block, concat
+from myhdl import Signal, always, always_comb, block, concat, intbv
 
 from hdl.arith import MEMORY_LATENCY, bit, bits, join, memory, split, wire, words
 from hdl.cell import GRU_LATENCY, gru_lane, lstm_lane, lstm_latency
@@ -129,6 +129,23 @@ def core(
         cells(clk, rst, load, sums, h, cfg),
         output(clk, rst, h, o, o_taken, cfg),
     )
+
+
+def core_arguments(cfg):
+    """The arguments of :func:`core`: signals for its ports, and its configuration."""
+    block = cfg.block_size * cfg.activation_length
+    widths = {
+        **dict.fromkeys(("clk", "rst", "load_valid"), 1),
+        "load_address": cfg.load_address_bits,
+        "load_data": cfg.load_data_bits,
+        **{"i_valid": 1, "i_ready": 1, "i_data": block, "i_first": 1},
+        **{"o_valid": 1, "o_ready": 1, "o_data": block, "o_last": 1},
+    }
+    signals = {
+        name: Signal(bool(0)) if width == 1 else Signal(intbv(0)[width:])
+        for name, width in widths.items()
+    }
+    return signals | {"cfg": cfg}
 
 
 class Load:

@@ -22,10 +22,10 @@ import tyro
 
 from ernn.files import atomic
 from ernn.quantize.integer import IntegerLayer
-from hdl.core import core
+from hdl.core import core, core_arguments
 from hdl.module import convert
 from hdl.program import configure
-from hdl.simulate import SimulationError, core_arguments, run_tool
+from hdl.tools import SimulationError, run_tool
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 // Drives a block with vectors from a file, a record a cycle, and writes what it answers.
 // Arguments: cycles, words of an input record, words of an output record, input file, output file.
-// hdl/simulate.py defines PUT (ports from `in`), GET (ports to `out`) and CLOCK(level).
+// hdl/tools.py defines PUT (ports from `in`), GET (ports to `out`) and CLOCK(level).
 
 int main(int, char** argv) {
     const long cycles = std::atol(argv[1]);

@@ -10,8 +10,8 @@ from myhdl import Signal, always_comb, block
 from hdl.arith import bit, bits, join
 from hdl.module import convert
 from hdl.program import pack
-from hdl.simulate import lint, run_icarus, run_myhdl, run_tool, run_vectors
 from hdl.synth import synthesize
+from hdl.tools import lint, run_icarus, run_myhdl, run_tool, run_vectors
 
 
 def extremes(shape, length):
@@ -155,7 +155,7 @@ end;
 
 
 def run_ghdl(files, arguments, inputs, folder):
-    """Drive a bank's VHDL under GHDL; as :func:`hdl.simulate.run_icarus`."""
+    """Drive a bank's VHDL under GHDL; as :func:`hdl.tools.run_icarus`."""
     widths = {name: len(arguments[name]) for name in "io"}
     (folder / "bench.vhd").write_text(BENCH.format(**widths))
     lines = (f"{value:0{widths['i']}b}\n" for value in inputs["i"])

@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from hdl.simulate import missing
+from hdl.tools import missing
 
 
 def need(tool):

@@ -15,12 +15,8 @@ from ernn import bundle
 from ernn.quantize.integer import IntegerModel
 from hdl.convert import Options, check_replaceable, export
 from hdl.core import frame_cycles
-from hdl.simulate import (
-    SimulationError,
-    Simulator,
-    find_verilator,
-    lint,
-)
+from hdl.simulate import Simulator
+from hdl.tools import SimulationError, find_verilator, lint
 
 N_PE = 4
 

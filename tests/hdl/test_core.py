@@ -12,12 +12,13 @@ from myhdl import Signal, Simulation, StopSimulation, delay, instance
 
 from ernn.fixed import FixedPoint
 from ernn.quantize.integer import IntegerLinear
-from hdl.core import core, frame_cycles, utilization
+from hdl.core import core, core_arguments, frame_cycles, utilization
 from hdl.module import convert
 from hdl.pe import products
 from hdl.program import configure, load_image, pack, pack_frames, unpack, unpack_frames
-from hdl.simulate import Simulator, core_arguments, cosimulation, lint
+from hdl.simulate import Simulator
 from hdl.synth import synthesize_core
+from hdl.tools import cosimulation, lint
 
 LENGTHS = [30, 1, 1, 70, 2]
 

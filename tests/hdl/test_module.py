@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from myhdl import Signal, always, always_comb, block, concat, intbv
 
-from hdl import simulate
+from hdl import tools
 from hdl.module import ConversionError, convert, module
-from hdl.simulate import (
+from hdl.tools import (
     SimulationError,
     check_vhdl,
     lint,
@@ -231,13 +231,13 @@ def test_vhdl_names_that_differ_in_case(ghdl, tmp_path):
 def test_a_model_is_built_once_for_its_sources(verilog, tmp_path, monkeypatch):
     inputs = {"i_valid": 1, "i_data": 0, "first": 0}
     run_vectors(verilog, "chain", inputs, OUTPUTS, 2)
-    run_tool = simulate.run_tool
+    run_tool = tools.run_tool
 
     def no_verilator(command, **options):
         assert Path(command[0]).name != "verilator", "builds again"
         return run_tool(command, **options)
 
-    monkeypatch.setattr(simulate, "run_tool", no_verilator)
+    monkeypatch.setattr(tools, "run_tool", no_verilator)
     run_vectors(verilog, "chain", inputs, OUTPUTS, 2)
     changed = [Path(shutil.copy(path, tmp_path)) for path in verilog]
     changed[-1].write_text(changed[-1].read_text() + "// changed\n")
@@ -268,6 +268,6 @@ def test_vectors_must_name_the_ports(verilog):
 
 
 def test_a_missing_tool_is_named_with_its_package(monkeypatch):
-    assert simulate.missing("make") is None
+    assert tools.missing("make") is None
     monkeypatch.setenv("PATH", "")
-    assert simulate.missing("iverilog") == "iverilog is missing: apt-get install iverilog"
+    assert tools.missing("iverilog") == "iverilog is missing: apt-get install iverilog"

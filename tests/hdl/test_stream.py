@@ -7,8 +7,8 @@ import pytest
 
 from hdl.arith import bit
 from hdl.module import convert
-from hdl.simulate import lint, run_myhdl, run_vectors
 from hdl.stream import Stream, fifo
+from hdl.tools import lint, run_myhdl, run_vectors
 
 
 class Queue:

@@ -4,12 +4,12 @@ import pytest
 from layers import formats, random_layer
 from myhdl import Signal, always, always_comb, block, intbv
 
-from hdl.core import core
+from hdl.core import core, core_arguments
 from hdl.module import convert, module
 from hdl.pe import products
 from hdl.program import configure
-from hdl.simulate import SimulationError, core_arguments
 from hdl.synth import Resources, main, synthesize, synthesize_core, tally
+from hdl.tools import SimulationError
 
 
 def bits(width):
