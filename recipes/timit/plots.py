@@ -109,5 +109,6 @@ def ranges(axes: Axes, quantities: list[Result]) -> None:
         axes.plot(np.log2(q["largest"]), row, "C3|", ms=12, label=None if row else "largest")
     axes.set_yticks(range(len(quantities)), [f"{q['name']}  {q['format']}" for q in quantities])
     axes.invert_yaxis()
-    axes.set(xlabel="log2 of the magnitude; the bar is what the format holds", title="Formats")
+    axes.set_xlabel("log2 of the magnitude; the bar is what the format holds")
+    axes.set_title("Formats", loc="left")
     axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, fontsize="small", frameon=False)
