@@ -33,23 +33,8 @@ VOICED = {"b": ("bcl", "b"), "d": ("dcl", "d"), "g": ("gcl", "g"), "dZ": ("dcl",
 
 _VOWELS = "aa ae ah ao aw ax ax-h axr ay eh er ey ih ix iy ow oy uh uw"
 VOWELS = frozenset(_VOWELS.split())
-VOICED_PHONES = VOWELS | {
-    "l",
-    "r",
-    "w",
-    "y",
-    "m",
-    "n",
-    "ng",
-    "en",
-    "el",
-    "v",
-    "dh",
-    "z",
-    "zh",
-    "dx",
-}
-VOICED_PHONES |= {burst for _, burst in VOICED.values()}
+_VOICED_CONSONANTS = "l r w y m n ng en el v dh z zh dx"
+VOICED_PHONES = VOWELS | {*_VOICED_CONSONANTS.split(), *(burst for _, burst in VOICED.values())}
 CORONALS = {"t", "d", "n", "s", "z", "l", "ch", "jh", "sh", "zh", "th", "dh", "dx", "y"}
 
 
