@@ -25,7 +25,7 @@ from ernn.files import atomic
 from ernn.fixed import Integers
 from ernn.quantize.integer import IntegerGRU, IntegerLSTM, IntegerModel, blocks, input_format
 from hdl.core import core, core_arguments
-from hdl.module import convert
+from hdl.module import ConversionError, convert
 from hdl.program import CoreConfig, configure, load_image, pack, pack_frames
 from hdl.tools import find_verilator
 
@@ -267,6 +267,9 @@ def main() -> int:
         folders = export(options)
     except (ValueError, OSError) as error:
         print(f"hdl.convert: {error}", file=sys.stderr)
+        return 2
+    except ConversionError as error:
+        print(f"hdl.convert: {str(error).splitlines()[-1]}", file=sys.stderr)
         return 2
     for folder in folders:
         print(f"{folder}: make -C {folder} iverilog | verilator | ghdl")

@@ -17,11 +17,13 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ernn.circulant import check_block_size
 from ernn.fixed import (
     CellFormats,
     FixedPoint,
     Integers,
     accumulate,
+    circulant_row,
     gru_candidate,
     gru_cell,
     gru_gate,
@@ -73,6 +75,13 @@ class LayerFormats:
         return self.output.fraction_length + self.weight_recurrent.fraction_length
 
 
+def check_sizes(block_size: int, *sizes: int) -> None:
+    """Raise ValueError unless k is a power of two and every size is positive."""
+    check_block_size(block_size)
+    if min(sizes) < 1:
+        raise ValueError(f"sizes {sizes}: each must be 1 or more")
+
+
 def blocks(x: ArrayLike, block_size: int) -> Integers:
     """Cut (..., size) into blocks (..., ceil(size / k), k), the last one padded with zeros."""
     x = np.asarray(x, np.int64)
@@ -104,6 +113,9 @@ class IntegerRecurrent(ABC):
     W: Integers
     U: Integers
     bias: Integers
+
+    def __post_init__(self) -> None:
+        check_sizes(self.block_size, self.input_size, self.hidden_size)
 
     @property
     def output_size(self) -> int:
@@ -219,10 +231,9 @@ class IntegerLSTM(IntegerRecurrent):
     def _project(self, h: Integers) -> Integers:
         assert self.projection is not None
         assert self.formats.weight_projection is not None
-        total = accumulate(self.spectra(h), self.projection)
         weight = self.formats.weight_projection.fraction_length
-        fraction = weight + self.formats.cell.gate.fraction_length
-        y = inverse(round_spectrum(total, fraction, self.formats.output), self.formats.output)
+        gate = self.formats.cell.gate.fraction_length
+        y = circulant_row(self.spectra(h), self.projection, weight, gate, self.formats.output)
         return y.reshape(len(y), -1)[:, : self.proj_size]
 
 
@@ -293,6 +304,9 @@ class IntegerLinear:
     W: Integers
     bias: Integers
 
+    def __post_init__(self) -> None:
+        check_sizes(self.block_size, self.input_size, self.output_size)
+
     def tensors(self) -> dict[str, tuple[tuple[int, ...], FixedPoint]]:
         """Shape and format of every array that is a field."""
         k = self.block_size
@@ -301,9 +315,9 @@ class IntegerLinear:
 
     def run(self, x: Integers) -> Integers:
         """Apply to frames: (..., input_size) -> (..., output_size); the sum with b saturates."""
-        total = accumulate(rfft(blocks(x, self.block_size)), self.W)
-        fraction = self.input.fraction_length + self.weight.fraction_length
-        y = inverse(round_spectrum(total, fraction, self.output), self.output)
+        X = rfft(blocks(x, self.block_size))
+        weight, source = self.weight.fraction_length, self.input.fraction_length
+        y = circulant_row(X, self.W, weight, source, self.output)
         y = y.reshape(*x.shape[:-1], -1)[..., : self.output_size]
         return self.output.saturate(y + self.bias)
 

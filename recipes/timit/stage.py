@@ -41,6 +41,9 @@ def run_stages(stages: Sequence[Stage], out: Path, start: str | None) -> dict[st
 
     Returns:
         The results by stage, each with the ``seconds`` it took.
+
+    Raises:
+        ValueError: a stage's folder is there and holds something else.
     """
     results: dict[str, Result] = {}
     digest, repeat = "", False
@@ -50,6 +53,8 @@ def run_stages(stages: Sequence[Stage], out: Path, start: str | None) -> dict[st
         digest = hashlib.sha256(depends.encode()).hexdigest()
         folder = out / stage.name
         key, stored = folder / "key", folder / "result.json"
+        if not key.is_file() and folder.exists() and any(folder.iterdir()):
+            raise ValueError(f"{folder}: is not a stage's folder; name another --out")
         if repeat or not key.is_file() or key.read_text() != digest:
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)

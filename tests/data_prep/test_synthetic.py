@@ -137,7 +137,8 @@ def test_closures_stay_quieter_in_noise(corpus: Path) -> None:
 
 
 def test_boundaries_can_be_looked_at(corpus: Path, artifacts: Path) -> None:
-    pyplot = pytest.importorskip("matplotlib.pyplot")
+    from matplotlib import pyplot
+
     pyplot.switch_backend("Agg")
     path = sorted(corpus.rglob("*.WAV"))[0]
     samples, rate = soundfile.read(path)

@@ -167,6 +167,10 @@ DAMAGES = {
     "known are lstm, gru, linear": lambda f: edit_json(
         f, lambda c: c["layers"][0].update(kind="tcn")
     ),
+    "a power of two": lambda f: edit_json(f, lambda c: c["layers"][0].update(block_size=0)),
+    "each must be 1 or more": lambda f: edit_json(
+        f, lambda c: c["layers"][0].update(hidden_size=0)
+    ),
     "no 'kind'": lambda f: edit_json(f, lambda c: c["layers"][0].pop("kind")),
     "missing 1 required positional argument: 'hidden_size'": lambda f: edit_json(
         f, lambda c: c["layers"][0].pop("hidden_size")

@@ -155,6 +155,16 @@ def test_command_line(bundle_folder, tmp_path):
     assert not (tmp_path / "new").exists()
 
 
+def test_words_too_long_for_the_rtl_get_one_line(tmp_path):
+    layer = random_layer("lstm", 4, 4, 4, formats(8, 30, 30, 30))
+    bundle.save(IntegerModel((layer,)), tmp_path / "bundle")
+    result = run_command("--bundle", tmp_path / "bundle", "--out", tmp_path / "rtl", "--n-pe", 4)
+    assert result.returncode == 2
+    assert result.stderr.count("\n") == 1
+    assert "the RTL takes 32 bits; use shorter words" in result.stderr
+    assert not (tmp_path / "rtl").exists()
+
+
 def test_bad_input_is_named(bundle_folder, tmp_path):
     def refuse(match, error=ValueError, **options):
         with pytest.raises(error, match=match):

@@ -110,6 +110,14 @@ def test_an_interrupted_stage_goes_on_with_what_it_has(tmp_path: Path) -> None:
     assert experiment.ran == ["b", "c"]
 
 
+def test_a_folder_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "thesis.txt").write_text("three years")
+    with pytest.raises(ValueError, match="is not a stage's folder"):
+        Experiment(tmp_path).run("a")
+    assert (tmp_path / "b" / "thesis.txt").read_text() == "three years"
+
+
 def test_a_stage_whose_settings_changed_starts_over(tmp_path: Path) -> None:
     experiment = Experiment(tmp_path)
     experiment.fail = True
