@@ -61,6 +61,25 @@ def cut(bus, part, low, length):
 
 
 @block
+def cut_bits(bus, part, low, length):
+    """Take ``length`` bits without a sign that begin at bit ``low``. No register."""
+    high = low + length
+    if isinstance(part.val, bool):
+
+        @always_comb
+        def take_one():
+            part.next = bus[low]
+
+        return take_one
+
+    @always_comb
+    def take():
+        part.next = bus[high:low]
+
+    return take
+
+
+@block
 def join(parts, bus):
     """Pack words into a vector; word 0 goes to the least significant bits. No register."""
     if len(parts) == 1:
@@ -296,6 +315,23 @@ def clip(clk, a, clipped, lowest, highest):
 
 
 @block
+def ram(clk, w_enable, w_address, w_data, r_address, r_data, depth):
+    """A memory of ``depth`` words with a write port and a read port: r_data a cycle later.
+
+    A word is never written in the cycle in which it is read.
+    """
+    storage = [Signal(w_data.val) for _ in range(depth)]
+
+    @always(clk.posedge)
+    def access():
+        if w_enable:
+            storage[w_address].next = w_data
+        r_data.next = storage[r_address]
+
+    return access
+
+
+@block
 def memory(clk, w_enable, w_address, w_data, r_address, r_data, depth, r_clear=None):
     """A memory of ``depth`` words with a write port, a read port and an output register.
 
@@ -310,15 +346,8 @@ def memory(clk, w_enable, w_address, w_data, r_address, r_data, depth, r_clear=N
         r_address, r_data : reads a word
         r_clear : one cycle after its r_address, makes r_data zero; may be left out
     """
-    storage = [Signal(w_data.val) for _ in range(depth)]
     output = Signal(w_data.val)
-
-    @always(clk.posedge)
-    def access():
-        if w_enable:
-            storage[w_address].next = w_data
-        output.next = storage[r_address]
-
+    access = ram(clk, w_enable, w_address, w_data, r_address, output, depth)
     if r_clear is None:
         return access, register(clk, output, r_data)
 

@@ -166,6 +166,12 @@ class CoreConfig:
         return self.row_length + self.block_size.bit_length() - 1
 
     @property
+    def state_length(self) -> int:
+        """Bits of a word of the states that cells keep: the LSTM's c, the GRU's h."""
+        lengths = {"lstm": self.cell, "gru": self.activation}
+        return max((lengths[c] for c in self.cells if c in lengths), default=self.activation)
+
+    @property
     def block_bits(self) -> int:
         """Bits of a block of activations."""
         return self.block_size * self.activation

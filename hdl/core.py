@@ -1,213 +1,339 @@
-"""The circulant core: one recurrent layer on R PEs.
+"""The circulant core: whole networks from a program, frame by frame.
 
-    i -> FFT -> spectrum memory -> operands -> R PEs -> 4 chains -> round, inverse FFT -> cells
-          ^                                                                                 |
-          +--------------------------------------- h ---------------------------------------+-> o
+    i -> FFT -> operands -> spectrum memory -> lanes -> PEs -> rows -> row memory -> cells -> o
+          ^                                                                            |
+          +----------------------------------------------------------------------------+
 
-A frame is ``passes`` times q columns, in each cycle one column and a block product a PE; the sums
-of a pass leave over the drain chains under the next pass. The rows are interleaved, so that the
-four chains give the four gates of a cell block in one cycle, and a cell block a cycle goes through
-all that follows.
+The PEs stand in groups along a chain of registers: a group works a cycle after the one before it,
+and so the groups' sums leave one after another, without a queue. They are rounded, transformed back
+and kept as rows; the cells take them from there when they have all that they need. What the cells
+give goes through the FFT again, and out. :mod:`hdl.program` says what is where,
+:mod:`hdl.sequencer` when.
 """
 
 from types import SimpleNamespace
 
 from myhdl import Signal, always, always_comb, block, concat, intbv
 
-from hdl.arith import MEMORY_LATENCY, bit, bits, join, memory, split, wire, words
-from hdl.cell import GRU_LATENCY, gru_lane, lstm_lane, lstm_latency
-from hdl.fft import fft_latency, irfft, irfft_latency, rfft
+from hdl.arith import (
+    MEMORY_LATENCY,
+    bit,
+    bits,
+    cut,
+    cut_bits,
+    join,
+    memory,
+    ram,
+    register,
+    split,
+    wire,
+    word,
+    words,
+)
+from hdl.cell import (
+    BIAS_LEAD,
+    CELL_STATE_LATENCY,
+    GRU_LATENCY,
+    LINEAR_LATENCY,
+    STATE_LEAD,
+    gru_lane,
+    linear_lane,
+    lstm_lane,
+    lstm_latency,
+)
+from hdl.config import GATES, PEEPHOLES, address_bits
+from hdl.fft import fft_latency, rfft
+from hdl.formats import Format, limits
 from hdl.module import module
 from hdl.pe import (
-    CAPTURE_DELAY,
-    COMBINE_LATENCY,
     OPERANDS_LATENCY,
+    PE_LATENCY,
     WEIGHT_LEAD,
-    combine,
-    operand_bits,
+    Bus,
+    Load,
+    gather,
+    gather_latency,
     operands,
-    pe,
-    sums_bits,
+    pe_group,
+    row,
+    row_latency,
 )
-from hdl.program import GATES, address_bits
+from hdl.program import (
+    Kind,
+    Units,
+    cell_fields,
+    load_address_bits,
+    load_data_bits,
+    matrix_fields,
+    settings_fields,
+)
 from hdl.sequencer import (
-    Command,
-    Progress,
-    Tags,
-    counter,
+    CellCommand,
+    Fields,
+    MatrixCommand,
+    Position,
+    RowTags,
+    advance,
+    cell_sequencer,
     delay_control,
-    drain,
+    fetch,
+    frame_number,
     intake,
-    sequencer,
-    spectrum_writer,
+    matrix_sequencer,
+    settings,
 )
 from hdl.stream import Stream, fifo
 
 # modules of their own where the core is converted
-rfft, pe, lstm_lane, gru_lane = (module(b.func) for b in (rfft, pe, lstm_lane, gru_lane))
+rfft, lstm_lane, gru_lane, linear_lane = (
+    module(b.func) for b in (rfft, lstm_lane, gru_lane, linear_lane)
+)
 
-BUS_DELAY = MEMORY_LATENCY + OPERANDS_LATENCY
-"""Cycles from the sequencer's command to the PEs' operand bus."""
+LINEAR, LSTM, GRU = int(Kind.LINEAR), int(Kind.LSTM), int(Kind.GRU)
 
+BUS_DELAY = MEMORY_LATENCY
+"""Cycles from a matrix command to the operand bus of the first group."""
 
-def gate_latency(cfg):
-    """Cycles from sums to pre-activations of :func:`gate`."""
-    return COMBINE_LATENCY + irfft_latency(cfg.block_size)
-
-
-def cell_latency(cfg):
-    """Cycles from pre-activations to the new state."""
-    return lstm_latency(cfg.peephole) if cfg.kind == "lstm" else GRU_LATENCY
+ROWS_DELAY = MEMORY_LATENCY + STATE_LEAD
+"""Cycles from a cell command to the pre-activations at the lanes."""
+assert WEIGHT_LEAD == BUS_DELAY
 
 
-def state_latency(cfg):
-    """Cycles from a pass's last block product to the first product with the state that it gives."""
-    command, head, entry, store = 1, 1, 1, 1
-    to_sums = command + BUS_DELAY + CAPTURE_DELAY + head
-    to_state = gate_latency(cfg) + cell_latency(cfg)
-    return to_sums + to_state + entry + fft_latency(cfg.block_size) + store
+def sums_delay(cfg):
+    """Cycles from a row's last command to its sums, all groups together, at :func:`row`."""
+    return BUS_DELAY + PE_LATENCY + gather_latency(cfg.groups)
 
 
-def frame_cycles(cfg):
-    """Cycles from frame to frame when neither input nor output makes the core wait.
-
-    The state that the last pass gives is wanted by the next frame after its q_x input columns and
-    the columns of the cell blocks that the passes before gave.
-    """
-    hidden_by = cfg.input_blocks + (cfg.passes - 1) * cfg.drain
-    return cfg.weight_words + max(0, state_latency(cfg) - 1 - hidden_by)
+def rows_delay(cfg):
+    """Cycles from a row's last command to its write into the row memory."""
+    return sums_delay(cfg) + row_latency(cfg.block_size)
 
 
-def utilization(cfg):
-    """Share of the PEs' cycles that do a block product of the layer, frames without a wait."""
-    return cfg.block_products / (cfg.n_pe * frame_cycles(cfg))
+def lane_latency(kind, cfg):
+    """Cycles from pre-activations to results."""
+    if kind == LSTM:
+        return lstm_latency(cfg)
+    return GRU_LATENCY if kind == GRU else LINEAR_LATENCY
+
+
+def kinds(cfg):
+    """What the core has lanes for."""
+    return [LINEAR] + [LSTM] * ("lstm" in cfg.cells) + [GRU] * ("gru" in cfg.cells)
+
+
+def spectrum_delay(cfg):
+    """Cycles from a block at the FFT to the write of its operands."""
+    return fft_latency(cfg.block_size) + OPERANDS_LATENCY
+
+
+class InputPort:
+    """Stream of blocks of A-bit words; ``first``: their frame is an utterance's first."""
+
+    def __init__(self, cfg):
+        self.valid, self.ready, self.first = bit(), bit(), bit()
+        self.data = bits(cfg.block_bits)
+
+
+class OutputPort:
+    """Stream of groups of W blocks; ``last``: a frame's last, of which ``count`` + 1 are real."""
+
+    def __init__(self, cfg):
+        self.valid, self.ready, self.last = bit(), bit(), bit()
+        self.count = bits(address_bits(cfg.slices))
+        self.data = bits(cfg.slices * cfg.row_bits)
+
+
+class Fresh:
+    """The streams that start an utterance, in the frames of even and of odd number."""
+
+    def __init__(self, cfg):
+        self.even, self.odd = bits(cfg.streams), bits(cfg.streams)
+
+
+class Loaded:
+    """What is loaded, registered: an enable for each memory, and the PEs' chain."""
+
+    def __init__(self, cfg):
+        units = Units(cfg)
+        self.pes = Load(cfg)
+        self.address = bits(load_address_bits(cfg))
+        self.data = bits(load_data_bits(cfg))
+        self.enables = [bit() for _ in range(cfg.n_pe, units.count)]
+        self.biases = [
+            [self.enables[units.bias(w, n) - cfg.n_pe] for n in range(GATES)]
+            for w in range(cfg.slices)
+        ]
+        peepholes = PEEPHOLES if "peephole" in cfg.cells else 0
+        self.peepholes = [
+            [self.enables[units.peephole(w, n) - cfg.n_pe] for n in range(peepholes)]
+            for w in range(cfg.slices)
+        ]
+        self.matrix = self.enables[units.matrix - cfg.n_pe]
+        self.cell = self.enables[units.cell - cfg.n_pe]
+        self.settings = self.enables[units.settings - cfg.n_pe]
+
+
+class Rows:
+    """A row group on its way into the row memory: a block for each of the 4 W lanes."""
+
+    def __init__(self, cfg):
+        self.enable = bit()
+        self.address = bits(1 + address_bits(cfg.row_depth))
+        self.blocks = [bits(cfg.row_bits) for _ in range(cfg.drain)]
+
+
+class Given:
+    """A cell block in each slice, as the lanes give it: ``last`` of its operation."""
+
+    def __init__(self, cfg):
+        self.valid, self.last = bit(), bit()
+        self.blocks = [bits(cfg.row_bits) for _ in range(cfg.slices)]
 
 
 @block
-def core(
-    clk,
-    rst,
-    load_valid,
-    load_address,
-    load_data,
-    i_valid,
-    i_ready,
-    i_data,
-    i_first,
-    o_valid,
-    o_ready,
-    o_data,
-    o_last,
-    cfg,
-):
-    """One recurrent layer, for as many frames as are streamed in.
+def core(clk, rst, load, enable, busy, i, o, cfg):
+    """A network, for as many frames as are streamed in.
 
-    Equals ``run`` of the integer layer that ``cfg`` and the image were made of bit for bit,
-    utterance after utterance.
+    Equals ``run`` of the integer model that the program was compiled from bit for bit, utterance
+    after utterance.
 
     Latency, resources
-        ``frame_cycles(cfg)`` from frame to frame; R PEs, one FFT, four inverse FFTs, k cell lanes,
-        whose DSPs are all that there are; memories of the spectra, biases, states and outputs.
+        :mod:`hdl.schedule` has the cycles. R PEs, 4 W row ends, W FFTs and W k cell lanes, whose
+        DSPs are all that there are.
 
     Ports
         rst : synchronous, active high; what was loaded stays
-        load_valid, load_address, load_data : takes a word of :func:`hdl.program.load_image` in
-            every cycle, all of them before the first frame
-        i_valid, i_ready, i_data, i_first : stream of blocks of k words of A bits, the q_x blocks of
-            a frame in order; i_first is set on all blocks of an utterance's first frame
-        o_valid, o_ready, o_data, o_last : stream of blocks of k words of A bits, the p blocks of a
-            frame in order; o_last marks the last one
+        load : of :func:`load_port`; takes words while ``enable`` and ``busy`` are low
+        enable : a program is there. While it is low no new frame comes in
+        busy : frames are inside
+        i : InputPort
+        o : OutputPort
     """
-    i = SimpleNamespace(valid=i_valid, ready=i_ready, data=i_data, first=i_first)
-    o = SimpleNamespace(valid=o_valid, ready=o_ready, data=o_data, last=o_last)
-    load, command, sums, h = Load(cfg), Command(), Sums(cfg), State(cfg)
-    spectrum, o_taken = bits(cfg.block_size * cfg.input_spectrum_length), bit()
+    hold, entered, inside, popped = (bit() for _ in range(4))
+    loaded, sizes = Loaded(cfg), Fields(settings_fields(cfg))
+    command, tags, fresh, x_first = MatrixCommand(cfg), RowTags(cfg), Fresh(cfg), Fresh(cfg)
+    written = Position(1 + address_bits(cfg.column_depth), 1)
+    cell_frame, cell_op = frame_number(1), Fields(cell_fields(cfg))
+    rows, given = Rows(cfg), Given(cfg)
+    operand_bus = bits(cfg.fold * cfg.operand_bits)
+    x_complete, release = bit(), bit()
     return (
-        load_port(clk, load_valid, load_address, load_data, load),
-        spectra(clk, rst, i, h, o_taken, command, spectrum, cfg),
-        products(clk, rst, load, command, spectrum, sums, cfg),
-        cells(clk, rst, load, sums, h, cfg),
-        output(clk, rst, h, o, o_taken, cfg),
+        occupancy(clk, rst, enable, entered, inside, popped, o, busy, hold, sizes, cfg),
+        load_port(clk, load, loaded, cfg),
+        settings(clk, loaded.settings, loaded.data, sizes, settings_fields(cfg)),
+        spectra(
+            clk,
+            hold,
+            enable,
+            i,
+            given,
+            cell_op,
+            release,
+            command,
+            operand_bus,
+            written,
+            x_complete,
+            x_first,
+            entered,
+            inside,
+            sizes,
+            cfg,
+        ),
+        matrix(
+            clk,
+            hold,
+            loaded,
+            written,
+            cell_frame,
+            x_complete,
+            x_first,
+            popped,
+            command,
+            tags,
+            fresh,
+            release,
+            sizes,
+            cfg,
+        ),
+        products(clk, hold, loaded, command, operand_bus, tags, rows, cfg),
+        cells(clk, hold, loaded, tags, rows, fresh, cell_frame, cell_op, given, cfg),
+        output(clk, hold, given, cell_op, o, popped, cfg),
     )
 
 
 def core_arguments(cfg):
     """The arguments of :func:`core`: signals for its ports, and its configuration."""
-    block = cfg.block_size * cfg.activation_length
-    widths = {
-        **dict.fromkeys(("clk", "rst", "load_valid"), 1),
-        "load_address": cfg.load_address_bits,
-        "load_data": cfg.load_data_bits,
-        **{"i_valid": 1, "i_ready": 1, "i_data": block, "i_first": 1},
-        **{"o_valid": 1, "o_ready": 1, "o_data": block, "o_last": 1},
+    return {
+        **{"clk": bit(), "rst": bit(), "load": LoadPort(cfg), "enable": bit(), "busy": bit()},
+        **{"i": InputPort(cfg), "o": OutputPort(cfg), "cfg": cfg},
     }
-    signals = {
-        name: Signal(bool(0)) if width == 1 else Signal(intbv(0)[width:])
-        for name, width in widths.items()
-    }
-    return signals | {"cfg": cfg}
-
-
-class Load:
-    """What the load port writes into memories: ``address``, ``data``, an enable for each unit."""
-
-    def __init__(self, cfg):
-        self.enables = [bit() for _ in range(cfg.units)]
-        self.weights = self.enables[: cfg.n_pe]
-        self.biases = self.enables[cfg.n_pe : cfg.n_pe + GATES]
-        self.peepholes = self.enables[cfg.n_pe + GATES :]
-        self.address = bits(cfg.unit_address_bits)
-        self.data = bits(cfg.load_data_bits)
-
-
-class Sums:
-    """The sums of the gates of a cell block, one of each PE, at the heads of the drain chains.
-
-    ``fresh``: they are of the first frame of an utterance.
-    """
-
-    def __init__(self, cfg):
-        self.valid, self.fresh = bit(), bit()
-        self.heads = [bits(sums_bits(cfg)) for _ in range(GATES)]
-
-
-class State:
-    """The hidden state of a cell block; ``last``: of a frame's last one."""
-
-    def __init__(self, cfg):
-        self.valid, self.last = bit(), bit()
-        self.data = bits(cfg.block_size * cfg.activation_length)
 
 
 @block
-def load_port(clk, valid, address, data, load):
-    """Register the load port and select the unit that takes the word: two cycles."""
-    valid_q, address_q, data_q = bit(), bits(len(address)), bits(len(data))
-    o_address, o_data, address_length = load.address, load.data, len(load.address)
+def occupancy(clk, rst, enable, entered, inside, popped, o, busy, hold, sizes, cfg):
+    """Whether frames are inside; without a program and without frames the core is held in reset."""
+    most = cfg.fifo_depth + 4 * cfg.streams
+    count = Signal(intbv(0, min=0, max=most + 1))
+
+    @always(clk.posedge)
+    def track():
+        if rst:
+            count.next = 0
+        elif entered and popped and o.last:
+            count.next = count + sizes.streams
+        elif entered:
+            count.next = count + sizes.streams + 1
+        elif popped and o.last:
+            count.next = count - 1
+
+    @always_comb
+    def compare():
+        busy.next = count != 0 or inside
+        hold.next = rst or (not enable and count == 0 and not inside)
+
+    return track, compare
+
+
+@block
+def load_port(clk, load, loaded, cfg):
+    """Register what is loaded, and select the memory that takes it."""
+    units = Units(cfg)
+    valid, unit = bit(), bits(len(load.unit))
+    address, data = bits(len(load.address)), bits(len(load.data))
+    pes, n_pe = loaded.pes, cfg.n_pe
+    pe_unit_bits, pe_address_bits = len(pes.unit), len(pes.address)
+    pe_data_bits = len(pes.data)
 
     @always(clk.posedge)
     def registers():
-        valid_q.next = valid
-        address_q.next = address
-        data_q.next = data
-        o_address.next = address_q[address_length:]
-        o_data.next = data_q
+        valid.next = load.valid
+        unit.next = load.unit
+        address.next = load.address
+        data.next = load.data
+        loaded.address.next = address
+        loaded.data.next = data
 
-    units = [
-        select_unit(clk, valid_q, address_q, enable, unit, address_length)
-        for unit, enable in enumerate(load.enables)
+    @always(clk.posedge)
+    def chain():
+        pes.valid.next = valid and unit < n_pe
+        pes.unit.next = unit[pe_unit_bits:]
+        pes.address.next = address[pe_address_bits:]
+        pes.data.next = data[pe_data_bits:]
+
+    selects = [
+        select_unit(clk, valid, unit, enable, number)
+        for number, enable in zip(range(n_pe, units.count), loaded.enables, strict=True)
     ]
-    return registers, units
+    return registers, chain, selects
 
 
 @block
-def select_unit(clk, valid, address, enable, unit, address_length):
-    """Enable follows a valid address of this unit by one cycle."""
-    top = len(address)
+def select_unit(clk, valid, unit, enable, number):
+    """Enable follows a valid word of this unit by one cycle."""
 
     @always(clk.posedge)
     def compare():
-        enable.next = valid and address[top:address_length] == unit
+        enable.next = valid and unit == number
 
     return compare
 
@@ -215,218 +341,852 @@ def select_unit(clk, valid, address, enable, unit, address_length):
 @block
 def low_bits(wide, narrow):
     """Take the low bits of a vector. No register."""
-    length = len(narrow)
-
-    @always_comb
-    def take():
-        narrow.next = wide[length:]
-
-    return take
+    return cut_bits(wide, narrow, 0, len(narrow))
 
 
 @block
-def spectra(clk, rst, i, h, o_taken, command, spectrum, cfg):
-    """From the blocks of input and state to the spectra of the columns, in the sequencer's order.
+def spectra(
+    clk,
+    rst,
+    enable,
+    i,
+    given,
+    op,
+    release,
+    command,
+    operand_bus,
+    written,
+    x_complete,
+    x_first,
+    entered,
+    inside,
+    sizes,
+    cfg,
+):
+    """From the blocks of the input and of the cells to the operands of the columns.
 
     Ports
         i : the input stream
-        h : the state, as :func:`cells` gives it
-        o_taken : a block has left the core
-        command : what to do
-        spectrum : of the command's column, ``MEMORY_LATENCY`` cycles after it
+        given, op : what the cells give, and their operation
+        release : the input has been read for the last time
+        command : MatrixCommand
+        operand_bus : of the command's columns, ``BUS_DELAY`` cycles after it
+        written, x_complete, x_first : as of :func:`hdl.sequencer.matrix_sequencer`
+        entered, inside : an input of all streams is in; a frame is half in
     """
-    k, tags_in, tags_out, progress = cfg.block_size, Tags(), Tags(), Progress(cfg)
-    x, X = bits(len(i.data)), bits(len(spectrum))
-    write, release, clear = bit(), bit(), bit()
-    w_address, r_address = (bits(1 + len(progress.h_column)) for _ in range(2))
-    return (
-        intake(clk, rst, i, h, release, x, tags_in, cfg),
-        rfft(clk, x, X, k, cfg.activation_length),
-        delay_control(clk, rst, tags_in.x, tags_out.x, fft_latency(k)),
-        delay_control(clk, rst, tags_in.h, tags_out.h, fft_latency(k)),
-        delay_control(clk, rst, tags_in.first, tags_out.first, fft_latency(k)),
-        spectrum_writer(clk, rst, tags_out, write, w_address, progress, cfg),
-        sequencer(clk, rst, progress, o_taken, release, r_address, command, cfg),
-        delay_control(clk, rst, command.fresh, clear, 1),
-        memory(clk, write, w_address, X, r_address, spectrum, 1 << len(r_address), clear),
-    )
-
-
-@block
-def products(clk, rst, load, command, spectrum, sums, cfg):
-    """The PEs and their drain chains.
-
-    PEs g, 4 + g, 8 + g, ... are chain g; their sums leave in this order.
-
-    Ports
-        load : the weights
-        command, spectrum : as :func:`spectra` gives them
-        sums : what leaves
-    """
-    w_address, r_address = (bits(address_bits(cfg.weight_words)) for _ in range(2))
-    w_data = bits(cfg.block_size * cfg.weight_length)
-    operand_bus = bits(operand_bits(cfg))
-    step, row_first, row_enable, capture, capture_fresh, last_word = (bit() for _ in range(6))
-    chain = [*sums.heads, *(bits(sums_bits(cfg)) for _ in range(cfg.n_pe - GATES))]
-    behind = [*chain[GATES:], *chain[-GATES:]]  # nothing that counts comes after the last
-    pes = [
-        pe(
-            clk,
-            load.weights[n],
-            w_address,
-            w_data,
-            r_address,
-            operand_bus,
-            row_first,
-            row_enable,
-            capture,
-            behind[n],
-            chain[n],
-            cfg,
-        )
-        for n in range(cfg.n_pe)
-    ]
-    return (
-        low_bits(load.address, w_address),
-        low_bits(load.data, w_data),
-        operands(clk, spectrum, operand_bus, cfg),
-        delay_control(clk, rst, command.enable, step, BUS_DELAY - WEIGHT_LEAD),
-        counter(clk, rst, step, r_address, last_word, cfg.weight_words),
-        delay_control(clk, rst, command.first, row_first, BUS_DELAY),
-        delay_control(clk, rst, command.enable, row_enable, BUS_DELAY),
-        delay_control(clk, rst, command.last, capture, BUS_DELAY + CAPTURE_DELAY),
-        delay_control(clk, rst, command.fresh, capture_fresh, BUS_DELAY + CAPTURE_DELAY),
-        pes,
-        drain(clk, rst, capture, capture_fresh, sums.valid, sums.fresh, cfg),
-    )
-
-
-@block
-def cells(clk, rst, load, sums, h, cfg):
-    """From the sums of the gates of a cell block to its hidden state.
-
-    Biases, peephole weights and the state before are read while the sums are rounded.
-
-    Ports
-        load : biases and peephole weights
-        sums : as :func:`products` gives them
-        h : the hidden state, zero beyond the hidden size
-    """
-    k, p = cfg.block_size, cfg.hidden_blocks
-    w_address, r_block, w_block = (bits(address_bits(p)) for _ in range(3))
-    read, r_last, clear = bit(), bit(), bit()
-    ahead = gate_latency(cfg) - MEMORY_LATENCY
-    control = [
-        delay_control(clk, rst, sums.valid, read, ahead),
-        delay_control(clk, rst, sums.fresh, clear, ahead + 1),
-        delay_control(clk, rst, read, h.valid, MEMORY_LATENCY + cell_latency(cfg)),
-        counter(clk, rst, read, r_block, r_last, p),
-        counter(clk, rst, h.valid, w_block, h.last, p),
-    ]
-    biases = [bits(k * cfg.preactivation_length) for _ in load.biases]
-    peepholes = [bits(k * cfg.peephole_length) for _ in load.peepholes]
-    parameters = [low_bits(load.address, w_address)]
-    for w_enable, r_data in zip(load.biases + load.peepholes, biases + peepholes, strict=True):
-        w_data = bits(len(r_data))
-        parameters.append(low_bits(load.data, w_data))
-        parameters.append(memory(clk, w_enable, w_address, w_data, r_block, r_data, p))
-    z = [bits(k * cfg.preactivation_length) for _ in range(GATES)]
-    state, new_state = bits(k * cfg.state_length), bits(k * cfg.state_length)
-    padded = bits(len(h.data))
-    return (
-        control,
-        parameters,
-        [gate(clk, head, z_gate, cfg) for head, z_gate in zip(sums.heads, z, strict=True)],
-        memory(clk, h.valid, w_block, new_state, r_block, state, p, clear),
-        lanes(clk, z, biases, peepholes, state, new_state, padded, cfg),
-        mask(padded, h.last, h.data, (cfg.hidden_size - k * (p - 1)) * cfg.activation_length),
-    )
-
-
-@module
-def gate(clk, sums, z, cfg):
-    """From the sums of a block row to its pre-activations: ``gate_latency`` cycles, a row a cycle.
-
-    Equals :func:`ernn.fixed.round_spectrum` and then :func:`ernn.fixed.inverse` bit for bit.
-    """
-    spectrum = bits(cfg.block_size * cfg.spectrum_length)
-    output = cfg.formats.cell.preactivation
-    return (
-        combine(clk, sums, spectrum, cfg),
-        irfft(clk, spectrum, z, cfg.block_size, output),
-    )
-
-
-@block
-def lanes(clk, z, biases, peepholes, state, new_state, h, cfg):
-    """The k cells of a block side by side: ``cell_latency`` cycles, a block a cycle."""
-    k, formats = cfg.block_size, cfg.formats.cell
-    P = cfg.preactivation_length
-    zs, bs = ([words(k, P) for _ in range(GATES)] for _ in range(2))
-    ps = [words(k, cfg.peephole_length) for _ in peepholes]
-    states, new_states = words(k, cfg.state_length), words(k, cfg.state_length)
-    buses, parts = [*z, *biases, *peepholes, state], [*zs, *bs, *ps, states]
-    packing = [split(bus, part) for bus, part in zip(buses, parts, strict=True)]
-    packing.append(join(new_states, new_state))
-    gates = [[part[n] for part in (*zs, *bs)] for n in range(k)]
-    if cfg.kind == "gru":
-        cell = [gru_lane(clk, *gates[n], states[n], new_states[n], formats) for n in range(k)]
-        return packing, cell, wire(new_state, h)
-
-    hs = words(k, cfg.activation_length)
-    cell = [
-        lstm_lane(
-            clk,
-            *gates[n],
-            states[n],
-            hs[n],
-            new_states[n],
-            formats,
-            cfg.cell_activation,
-            *(p[n] for p in ps),
-        )
-        for n in range(k)
-    ]
-    return packing, cell, join(hs, h)
-
-
-@block
-def mask(padded, last, h, used):
-    """Zero all but the ``used`` low bits of the last block. No register."""
-    length = len(h)
-    if used == length:
-        return wire(padded, h)
+    W, delay = cfg.slices, spectrum_delay(cfg)
+    alignment, place_bits = max(W, cfg.fold), len(written.place)
+    x_at, h_at = Position(place_bits, 1), Position(place_bits, 1)
+    first_x = Signal(intbv(0)[place_bits:])
+    accepted, end, complete, whole, of_cells, produced = (bit() for _ in range(6))
+    x, x_end, x_all, h, h_end, h_all = (bit() for _ in range(6))  # at the write
+    h_soon, h_end_soon, h_all_soon = (bit() for _ in range(3))  # a cycle before
+    entering = [bits(cfg.block_bits) for _ in range(W)]
+    operand_words = [bits(cfg.operand_bits) for _ in range(W)]
 
     @always_comb
-    def clear():
-        h.next = padded
-        if last:
-            h.next[length:used] = 0
+    def of_output():
+        of_cells.next = given.valid and op.spectrum
+        produced.next = given.last and op.produced
+        whole.next = end and complete
 
-    return clear
+    @always_comb
+    def announce():
+        x_complete.next = x and x_all
+        entered.next = whole
+
+    tags = [
+        delay_control(clk, rst, accepted, x, 1 + delay),
+        delay_control(clk, rst, end, x_end, 1 + delay),
+        delay_control(clk, rst, whole, x_all, 1 + delay),
+        delay_control(clk, rst, of_cells, h_soon, delay),
+        delay_control(clk, rst, given.last, h_end_soon, delay),
+        delay_control(clk, rst, produced, h_all_soon, delay),
+        delay_control(clk, rst, h_soon, h, 1),
+        delay_control(clk, rst, h_end_soon, h_end, 1),
+        delay_control(clk, rst, h_all_soon, h_all, 1),
+    ]
+    counts = [
+        advance(clk, rst, x, x_end, x_all, x_at, first_x, 1, alignment),
+        advance(clk, rst, h, h_end, h_all, h_at, sizes.first_column, W, alignment),
+        advance(
+            clk, rst, h_soon, h_end_soon, h_all_soon, written, sizes.first_column, W, alignment
+        ),
+    ]
+    transforms = [
+        transform(clk, given.valid, given.blocks[w], i, entering[w], operand_words[w], cfg)
+        for w in range(W)
+    ]
+    stored = spectrum_memory(clk, x, x_at, h, h_at, operand_words, command, operand_bus, cfg)
+    return (
+        of_output,
+        announce,
+        tags,
+        counts,
+        transforms,
+        stored,
+        intake(
+            clk,
+            rst,
+            i,
+            enable,
+            given.valid,
+            release,
+            accepted,
+            end,
+            complete,
+            inside,
+            x_first,
+            sizes,
+        ),
+    )
 
 
 @block
-def output(clk, rst, h, o, o_taken, cfg):
-    """Queue the hidden states; the sequencer starts no frame that finds no room.
+def transform(clk, of_cells, h, i, x, operand_word, cfg):
+    """A slice's way from a block to its operands: ``1 + spectrum_delay(cfg)`` cycles.
 
     Ports
-        h : as :func:`cells` gives it
-        o : the output stream
-        o_taken : a block leaves
+        of_cells : take the cells' block h, else that of the input
+        x : the block at the FFT
     """
-    length = len(h.data)
-    queue_i, queue_o = Stream(length + 1), Stream(length + 1)
-    queue_i.valid, queue_o.valid, queue_o.ready = h.valid, o.valid, o.ready
+    A, k = cfg.activation, cfg.block_size
+    spectrum = bits(k * cfg.input_spectrum_length)
+    words_h = [bits(A) for _ in range(k)]
+    narrowed = bits(cfg.block_bits)
+
+    @always(clk.posedge)
+    def select():
+        if of_cells:
+            x.next = narrowed
+        else:
+            x.next = i.data
+
+    return (
+        [cut_bits(h, word, n * cfg.row_length, A) for n, word in enumerate(words_h)],
+        join(words_h, narrowed),
+        select,
+        rfft(clk, x, spectrum, k, A),
+        operands(clk, spectrum, operand_word, cfg),
+    )
+
+
+@block
+def spectrum_memory(clk, x, x_at, h, h_at, operand_words, command, operand_bus, cfg):
+    """The operands of all columns: a copy for each lane, in W banks.
+
+    Ports
+        x, x_at, h, h_at : writes an input's column into its bank, or W columns into all
+        operand_words : of each bank
+        command : MatrixCommand
+        operand_bus : of the command's columns, ``BUS_DELAY`` cycles after it
+    """
+    W, low = cfg.slices, cfg.slices.bit_length() - 1
+    column_bits = address_bits(cfg.column_depth)
+    length = max(1, column_bits - low)
+    address = bits(1 + length)
+    top = low + length
+    enables = [bit() for _ in range(W)]
+
+    @always_comb
+    def place():
+        if h:
+            address.next = concat(h_at.frame[0], h_at.place[top:low])
+        else:
+            address.next = concat(x_at.frame[0], x_at.place[top:low])
+
+    lanes = [bits(cfg.operand_bits) for _ in range(cfg.fold)]
+    return (
+        place,
+        [bank_enable(x, x_at.place, h, enables[w], w, low) for w in range(W)],
+        [
+            spectrum_lane(
+                clk,
+                enables,
+                address,
+                operand_words,
+                command.half,
+                command.columns[n],
+                command.clear[n],
+                lanes[n],
+                length,
+                cfg,
+            )
+            for n in range(cfg.fold)
+        ],
+        join(lanes, operand_bus),
+    )
+
+
+@block
+def bank_enable(x, place, h, enable, bank, low):
+    """Whether a bank is written. No register."""
+    if low == 0:
+
+        @always_comb
+        def one():
+            enable.next = x or h
+
+        return one
+
+    @always_comb
+    def decide():
+        enable.next = h or (x and place[low:] == bank)
+
+    return decide
+
+
+@block
+def spectrum_lane(
+    clk, enables, w_address, operand_words, half, column, clear, operand_word, length, cfg
+):
+    """A lane's copy of the spectrum memory: W banks, and the choice among them."""
+    W, low = cfg.slices, cfg.slices.bit_length() - 1
+    top = low + length
+    wide = bits(top)
+    r_address, zero = bits(1 + length), bit()
+    banks = [bits(cfg.operand_bits) for _ in range(W)]
+
+    @always_comb
+    def extend():
+        wide.next = column
+
+    @always_comb
+    def place():
+        r_address.next = concat(half, wide[top:low])
+
+    @always(clk.posedge)
+    def keep():
+        zero.next = clear
+
+    return (
+        extend,
+        place,
+        keep,
+        [
+            ram(clk, enables[w], w_address, operand_words[w], r_address, banks[w], 2 << length)
+            for w in range(W)
+        ],
+        choose(clk, banks, column, zero, operand_word, low),
+    )
+
+
+@block
+def choose(clk, banks, column, zero, chosen, low):
+    """The bank that the column of the cycle before is in, or zero, a cycle later."""
+    if low == 0:
+        (only,) = banks
+
+        @always(clk.posedge)
+        def pass_on():
+            if zero:
+                chosen.next = 0
+            else:
+                chosen.next = only
+
+        return pass_on
+
+    half = len(banks) // 2
+    if half == 1:
+        even, odd = banks
+        bank = bits(low)
+
+        @always(clk.posedge)
+        def follow():
+            bank.next = column[low:]
+
+        @always(clk.posedge)
+        def select():
+            if zero:
+                chosen.next = 0
+            elif bank == 0:
+                chosen.next = even
+            else:
+                chosen.next = odd
+
+        return follow, select
+
+    first, second, third, fourth = banks
+    bank = bits(low)
+
+    @always(clk.posedge)
+    def follow_four():
+        bank.next = column[low:]
+
+    @always(clk.posedge)
+    def select_four():
+        if zero:
+            chosen.next = 0
+        elif bank == 0:
+            chosen.next = first
+        elif bank == 1:
+            chosen.next = second
+        elif bank == 2:
+            chosen.next = third
+        else:
+            chosen.next = fourth
+
+    return follow_four, select_four
+
+
+@block
+def matrix(
+    clk,
+    rst,
+    loaded,
+    written,
+    cell_frame,
+    x_complete,
+    x_first,
+    popped,
+    command,
+    tags,
+    fresh,
+    release,
+    sizes,
+    cfg,
+):
+    """The matrix program and its sequencer."""
+    fields = matrix_fields(cfg)
+    program = SimpleNamespace(take=bit(), valid=bit(), op=Fields(fields))
+    address, word = bits(address_bits(cfg.program_depth)), bits(sum(fields.values()))
+    return (
+        low_bits(loaded.address, address),
+        low_bits(loaded.data, word),
+        fetch(clk, rst, loaded.matrix, address, word, program, fields, cfg.program_depth),
+        matrix_sequencer(
+            clk,
+            rst,
+            program,
+            written,
+            cell_frame,
+            x_complete,
+            x_first,
+            popped,
+            command,
+            tags,
+            fresh,
+            release,
+            sizes,
+            cfg,
+        ),
+    )
+
+
+@block
+def products(clk, rst, loaded, command, operand_bus, tags, rows, cfg):
+    """From the commands to the rows: the PEs, the sums of all groups, and the rows' ends.
+
+    Ports
+        loaded : the weights
+        command, tags : what to do, what comes out
+        operand_bus : of the command's columns, ``BUS_DELAY`` cycles after it
+        rows : Rows
+    """
+    buses = [Bus(cfg) for _ in range(cfg.groups + 1)]
+    loads = [loaded.pes, *(Load(cfg) for _ in range(cfg.groups))]
+    sums = [bits(cfg.drain * cfg.sums_bits) for _ in range(cfg.groups)]
+    total = bits(cfg.drain * cfg.sums_bits)
+    more, narrow, shift = bit(), bit(), bits(len(tags.shift))
+    bus, delay = buses[0], sums_delay(cfg)
+    row_sums = [bits(cfg.sums_bits) for _ in range(cfg.drain)]
+
+    @always_comb
+    def first_bus():
+        bus.operands.next = operand_bus
+        bus.address.next = command.weight
+
+    control = [
+        delay_control(clk, rst, command.step, bus.step, BUS_DELAY),
+        delay_control(clk, rst, command.first, bus.first, BUS_DELAY),
+        delay_control(clk, rst, command.last, bus.last, BUS_DELAY),
+        delay_control(clk, rst, tags.more, more, delay),
+        delay_control(clk, rst, tags.narrow, narrow, delay),
+        delay_control(clk, rst, tags.done, rows.enable, rows_delay(cfg)),
+        delay_bits(clk, tags.shift, shift, delay),
+    ]
+    return (
+        first_bus,
+        control,
+        [
+            pe_group(clk, buses[g], buses[g + 1], loads[g], loads[g + 1], sums[g], cfg)
+            for g in range(cfg.groups)
+        ],
+        gather(clk, sums, total),
+        [
+            cut_bits(total, part, n * cfg.sums_bits, cfg.sums_bits)
+            for n, part in enumerate(row_sums)
+        ],
+        [row(clk, row_sums[n], more, shift, narrow, rows.blocks[n], cfg) for n in range(cfg.drain)],
+    )
+
+
+@block
+def cells(clk, rst, loaded, tags, rows, fresh, frame, op, given, cfg):
+    """From the rows to what the cells give.
+
+    Biases, peephole weights and states come before the rows that they meet.
+
+    Ports
+        loaded : biases and peephole weights
+        tags, rows : as :func:`products` gives them
+        fresh : as of :func:`hdl.sequencer.matrix_sequencer`
+        frame, op : of the cells
+        given : Given
+    """
+    fields = cell_fields(cfg)
+    program = SimpleNamespace(take=bit(), valid=bit(), op=Fields(fields))
+    address, word = bits(address_bits(cfg.program_depth)), bits(sum(fields.values()))
+    at, soon = (Position(1 + address_bits(cfg.row_depth), 1) for _ in range(2))
+    first = Signal(intbv(0)[len(at.place) :])
+    command, load, fmt = CellCommand(cfg), bit(), Format(cfg)
+    end, end_soon, done_soon, stored, of_lstm, of_gru = (bit() for _ in range(6))
+    r_rows = [bits(len(rows.address)) for _ in range(GATES)]
+    r_bias = bits(len(command.parameters))
+    w_state, rotation = bits(len(command.state)), bits(2)
+    no_bias, fresh_late = bit(), bit()
+    place_bits = len(rows.address) - 1
+    used = kinds(cfg)
+    cooling = ROWS_DELAY + 1 + max(lane_latency(kind, cfg) for kind in used)
+    before_write = rows_delay(cfg) - (STATE_LEAD + 1)  # so early is a row announced
+
+    @always_comb
+    def place():
+        rows.address.next = concat(at.frame[0], at.place[place_bits:])
+
+    @always(clk.posedge)
+    def clear_memories():
+        fresh_late.next = command.fresh
+        no_bias.next = not op.biased
+
+    valids = {kind: bit() for kind in used}
+    lasts = {kind: bit() for kind in used}
+    stores = {kind: bit() for kind in used}
+    control = []
+    for kind in used:
+        of_kind, last_of_kind = bit(), bit()
+        latency = ROWS_DELAY + lane_latency(kind, cfg)
+        control += [
+            select_kind(command, op, of_kind, last_of_kind, kind),
+            delay_control(clk, rst, of_kind, valids[kind], latency),
+            delay_control(clk, rst, last_of_kind, lasts[kind], latency),
+        ]
+        if kind == LSTM:
+            latency = ROWS_DELAY + CELL_STATE_LATENCY
+            control.append(delay_control(clk, rst, of_kind, stores[kind], latency))
+        elif kind == GRU:
+            control.append(delay_control(clk, rst, of_kind, stores[kind], latency))
+    control += [
+        any_of(list(valids.values()), given.valid),
+        any_of(list(lasts.values()), given.last),
+        state_writer(clk, load, program.op, list(stores.values()), op, stored, w_state),
+        delay_control(clk, rst, tags.end, end_soon, before_write),
+        delay_control(clk, rst, tags.done, done_soon, before_write),
+        delay_control(clk, rst, end_soon, end, STATE_LEAD + 1),
+        advance(clk, rst, rows.enable, end, end, at, first, 1),
+        advance(clk, rst, done_soon, end_soon, end_soon, soon, first, 1),
+        delay_bits(clk, command.parameters, r_bias, STATE_LEAD - BIAS_LEAD),
+        delay_bits(clk, command.rotation, rotation, STATE_LEAD + 1),
+        [
+            row_address(clk, command.half, command.rows[n], r_rows[n], STATE_LEAD)
+            for n in range(GATES)
+        ],
+        limits(clk, fmt, cfg),
+        formats(op, fmt),
+    ]
+    slices = [
+        cell_slice(
+            clk,
+            loaded,
+            loaded.biases[w],
+            loaded.peepholes[w],
+            rows,
+            w,
+            r_rows,
+            rotation,
+            r_bias,
+            no_bias,
+            command,
+            fresh_late,
+            stored,
+            w_state,
+            given,
+            op,
+            fmt,
+            given.blocks[w],
+            cfg,
+        )
+        for w in range(cfg.slices)
+    ]
+    return (
+        low_bits(loaded.address, address),
+        low_bits(loaded.data, word),
+        fetch(clk, rst, loaded.cell, address, word, program, fields, cfg.program_depth),
+        cell_sequencer(clk, rst, program, soon, fresh, frame, command, op, load, cooling, cfg),
+        place,
+        clear_memories,
+        control,
+        slices,
+    )
+
+
+@block
+def formats(op, fmt):
+    """An operation's formats, as the lanes take them. No register."""
+
+    @always_comb
+    def wire():
+        fmt.preactivation.next = op.preactivation
+        fmt.cell.next = op.cell
+        fmt.peephole.next = op.peephole
+        fmt.sigmoid_g.next = op.sigmoid_g
+        fmt.reset_before.next = op.reset_before
+        fmt.reset_only.next = op.reset_only
+        fmt.relu.next = op.relu
+        fmt.narrow.next = op.narrow
+
+    return wire
+
+
+@block
+def select_kind(command, op, valid, last, kind):
+    """Whether a command is of a kind. No register."""
+
+    @always_comb
+    def compare():
+        valid.next = command.valid and op.kind == kind
+        last.next = command.valid and command.last and op.kind == kind
+
+    return compare
+
+
+@block
+def any_of(parts, whole):
+    """Whether any of up to three bits is set. No register."""
+    first, last = parts[0], parts[-1]
+    middle = parts[len(parts) // 2]
+
+    @always_comb
+    def union():
+        whole.next = first or middle or last
+
+    return union
+
+
+@block
+def state_writer(clk, load, nxt, stores, op, stored, address):
+    """Where the lanes' new states go: one after another, from the operation's first on."""
+    given = bit()
+
+    @always_comb
+    def decide():
+        stored.next = given and op.store
+
+    @always(clk.posedge)
+    def count():
+        if load:
+            address.next = nxt.state
+        elif stored:
+            address.next = address + 1
+
+    return any_of(stores, given), decide, count
+
+
+@block
+def row_address(clk, half, row, address, cycles):
+    """The half and the row of a lane, ``cycles`` later."""
+    joined = bits(len(address))
+
+    @always_comb
+    def join_both():
+        joined.next = concat(half, row)
+
+    return join_both, delay_bits(clk, joined, address, cycles)
+
+
+@block
+def cell_slice(
+    clk,
+    loaded,
+    bias_enables,
+    peephole_enables,
+    rows,
+    w,
+    r_rows,
+    rotation,
+    r_bias,
+    no_bias,
+    command,
+    fresh,
+    stored,
+    w_state,
+    given,
+    op,
+    fmt,
+    result,
+    cfg,
+):
+    """The memories and the k lanes of a slice.
+
+    Ports
+        loaded, bias_enables, peephole_enables : what is loaded
+        rows : the row groups that come; lanes 4 w to 4 w + 3 are this slice's
+        r_rows, rotation : which rows the lanes get, and how they lie
+        r_bias, no_bias : which biases; whether they are zero
+        command, fresh : which peepholes and states; whether these are zero, a cycle later
+        stored, w_state : the lanes give new states
+        given : the results leave now
+        op, fmt : the operation and its formats
+        result : a block of k words of cfg.row_length bits
+    """
+    k, depth = cfg.block_size, cfg.cell_depth
+    row_bits, row_words = cfg.row_bits, 2 << (len(rows.address) - 1)
+    lanes, z = [bits(row_bits) for _ in range(GATES)], [bits(row_bits) for _ in range(GATES)]
+    biases = [bits(row_bits) for _ in range(GATES)]
+    peepholes = [bits(k * cfg.weight) for _ in peephole_enables]
+    w_parameters = bits(len(command.parameters))
+    w_bias, w_peephole = bits(row_bits), bits(k * cfg.weight)
+    state_length = cfg.state_length
+    state, new_state = bits(k * state_length), bits(k * state_length)
+    logic = [
+        low_bits(loaded.address, w_parameters),
+        low_bits(loaded.data, w_bias),
+        low_bits(loaded.data, w_peephole),
+        [
+            ram(
+                clk,
+                rows.enable,
+                rows.address,
+                rows.blocks[4 * w + n],
+                r_rows[n],
+                lanes[n],
+                row_words,
+            )
+            for n in range(GATES)
+        ],
+        [
+            rotate(clk, *(lanes[(s + t) % GATES] for t in range(GATES)), rotation, z[s])
+            for s in range(GATES)
+        ],
+        [
+            memory(clk, enable, w_parameters, w_bias, r_bias, bias, depth, no_bias)
+            for enable, bias in zip(bias_enables, biases, strict=True)
+        ],
+        [
+            memory(clk, enable, w_parameters, w_peephole, command.parameters, peephole, depth)
+            for enable, peephole in zip(peephole_enables, peepholes, strict=True)
+        ],
+    ]
+    zs, bs = ([words(k, cfg.row_length) for _ in range(GATES)] for _ in range(2))
+    ps = [words(k, cfg.weight) for _ in peepholes]
+    states = words(k, state_length)
+    new_states = words(k, state_length)
+    logic += [
+        split(bus, part)
+        for bus, part in zip([*z, *biases, *peepholes, state], [*zs, *bs, *ps, states], strict=True)
+    ]
+    results = words(k, cfg.row_length)
+    partial = bit()
+    for n in range(k):
+        gates = [part[n] for part in (*zs, *bs)]
+        logic.append(
+            lane(
+                clk,
+                gates,
+                [p[n] for p in ps],
+                states[n],
+                new_states[n],
+                op,
+                fmt,
+                partial,
+                results[n],
+                n,
+                cfg,
+            )
+        )
+    if set(cfg.cells):
+        logic += [
+            join(new_states, new_state),
+            memory(clk, stored, w_state, new_state, command.state, state, depth, fresh),
+        ]
+    return logic, join(results, result), last_of_frame(given, op, partial, w)
+
+
+@block
+def last_of_frame(given, op, partial, w):
+    """Whether a slice gives a vector's last block, which may be ragged. No register."""
+
+    @always_comb
+    def compare():
+        partial.next = given.last and op.blocks == w
+
+    return compare
+
+
+@block
+def rotate(clk, lane0, lane1, lane2, lane3, turn, slot):
+    """The lane that a slot is in, a cycle later."""
+
+    @always(clk.posedge)
+    def select():
+        if turn == 0:
+            slot.next = lane0
+        elif turn == 1:
+            slot.next = lane1
+        elif turn == 2:
+            slot.next = lane2
+        else:
+            slot.next = lane3
+
+    return select
+
+
+@block
+def lane(clk, gates, peepholes, state, new_state, op, fmt, partial, result, n, cfg):
+    """Word n of a cell block: the lanes of every kind beside each other, and the choice."""
+    outputs, states = {LINEAR: word(cfg.row_length)}, {}
+    logic = [
+        linear_lane(clk, gates[0], gates[GATES], outputs[LINEAR], fmt, cfg),
+    ]
+    if "lstm" in cfg.cells:
+        outputs[LSTM], states[LSTM] = word(cfg.activation), word(cfg.cell)
+        c_i = word(cfg.cell)
+        extra = dict(zip(("p0", "p1", "p2"), peepholes, strict=False))
+        logic += [
+            cut(state, c_i, 0, cfg.cell),
+            lstm_lane(clk, *gates, c_i, outputs[LSTM], states[LSTM], fmt, cfg, **extra),
+        ]
+    if "gru" in cfg.cells:
+        outputs[GRU], h_i = word(cfg.activation), word(cfg.activation)
+        states[GRU] = outputs[GRU]
+        logic += [
+            cut(state, h_i, 0, cfg.activation),
+            gru_lane(clk, *gates, h_i, outputs[GRU], fmt, cfg),
+        ]
+    return (
+        logic,
+        choose_result(op, outputs, partial, result, n),
+        choose_state(op, states, new_state) if states else (),
+    )
+
+
+@block
+def choose_result(op, outputs, partial, result, n):
+    """The lane's result of the operation's kind; zero past the end of a vector. No register."""
+    kept = bit()
+
+    @always_comb
+    def compare():
+        kept.next = not partial or n <= op.used
+
+    linear = outputs[LINEAR]
+    others = [(kind, output) for kind, output in outputs.items() if kind != LINEAR]
+    if not others:
+
+        @always_comb
+        def one():
+            result.next = 0
+            if kept:
+                result.next = linear
+
+        return compare, one
+
+    if len(others) == 1:
+        ((kind, other),) = others
+
+        @always_comb
+        def two():
+            result.next = 0
+            if kept:
+                if op.kind == kind:
+                    result.next = other
+                else:
+                    result.next = linear
+
+        return compare, two
+
+    lstm, gru = outputs[LSTM], outputs[GRU]
+
+    @always_comb
+    def three():
+        result.next = 0
+        if kept:
+            if op.kind == LSTM:
+                result.next = lstm
+            elif op.kind == GRU:
+                result.next = gru
+            else:
+                result.next = linear
+
+    return compare, three
+
+
+@block
+def choose_state(op, states, state):
+    """The new state of the operation's kind. No register."""
+    if len(states) == 1:
+        (only,) = states.values()
+        return wire(only, state)
+    lstm, gru = states[LSTM], states[GRU]
+
+    @always_comb
+    def two():
+        if op.kind == LSTM:
+            state.next = lstm
+        else:
+            state.next = gru
+
+    return two
+
+
+@block
+def output(clk, rst, given, op, o, popped, cfg):
+    """Queue the results; the sequencer starts no frame that finds no room.
+
+    Ports
+        given, op : as :func:`cells` gives them
+        o : OutputPort
+        popped : a group leaves
+    """
+    length, count_bits = len(o.data), len(o.count)
+    queue_i, queue_o = Stream(length + count_bits + 1), Stream(length + count_bits + 1)
+    queue_o.valid, queue_o.ready = o.valid, o.ready
+    blocks, real, most = bits(length), bits(count_bits), cfg.slices - 1
+    last = top = length + count_bits
+
+    @always_comb
+    def push():
+        queue_i.valid.next = given.valid and op.output
+        real.next = most
+        if given.last:
+            real.next = op.blocks
 
     @always_comb
     def pack():
-        queue_i.data.next = concat(h.last, h.data)
+        queue_i.data.next = concat(given.last, real, blocks)
 
     @always_comb
     def unpack():
         o.data.next = queue_o.data[length:]
-        o.last.next = queue_o.data[length]
-        o_taken.next = o.valid and o.ready
+        o.count.next = queue_o.data[top:length]
+        o.last.next = queue_o.data[last]
+        popped.next = o.valid and o.ready
 
-    return pack, unpack, fifo(clk, rst, queue_i, queue_o, cfg.fifo_depth)
+    return (
+        push,
+        pack,
+        unpack,
+        join(given.blocks, blocks),
+        fifo(clk, rst, queue_i, queue_o, cfg.fifo_depth),
+    )
+
+
+@block
+def delay_bits(clk, d, q, cycles):
+    """Delay a vector by ``cycles`` cycles; 0 is a wire."""
+    if cycles == 0:
+        return wire(d, q)
+    if cycles == 1:
+        return register(clk, d, q)
+    middle = bits(len(d))
+    return register(clk, d, middle), delay_bits(clk, middle, q, cycles - 1)

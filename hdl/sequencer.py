@@ -1,55 +1,87 @@
-"""The core's control: which block goes where in which cycle.
+"""The core's control: what every part does in which cycle.
 
-Nothing here depends on data. Blocks carry no numbers: the places that they pass count them, since
-they pass in order. Of the spectra there are two banks; a frame's input and the state that it gives
-go to bank 0 and 1 in turn.
+Nothing here depends on data. Two sequencers run the two programs of :mod:`hdl.program`: that of the
+matrix gives the PEs a step a cycle, that of the cells takes a cell block a cycle from the rows that
+come out. Each waits for what the other gives, and for nothing else: how long everything takes from
+there is fixed, so that what is on its way is announced before it arrives.
+
+Frames are numbered modulo 4. What belongs to a frame (inputs, spectra, rows) is in half 0 or 1 of
+its memory, by the parity of its number. The matrix is never more than a frame ahead of the cells.
 """
 
-from myhdl import Signal, always, always_comb, block, concat, intbv
+from myhdl import Signal, always, always_comb, block, concat, intbv, modbv
 
-from hdl.arith import bit, bits
-from hdl.program import address_bits
+from hdl.arith import bit, bits, cut_bits, memory
+from hdl.config import GATES, address_bits
+from hdl.program import Source, cell_fields, matrix_fields
 
-
-class Command:
-    """What the core does in a cycle.
-
-    ``enable``: there is a block product; ``first``, ``last``: of the first or last column of a row;
-    ``fresh``: of a column of the state before an utterance, which is zero.
-    """
-
-    def __init__(self):
-        self.enable, self.first, self.last, self.fresh = (bit() for _ in range(4))
+INPUT, PREVIOUS = int(Source.INPUT), int(Source.PREVIOUS)
 
 
-class Tags:
-    """What a block in the FFT is: of the input (``x``) or of the state (``h``) or nothing.
-
-    ``first`` tells of a block of the input that its frame is the first of an utterance.
-    """
-
-    def __init__(self):
-        self.x, self.h, self.first = (bit() for _ in range(3))
+def frame_number(initial):
+    """A signal of a frame's number."""
+    return Signal(modbv(initial, min=0, max=4))
 
 
-class Progress:
-    """What is in the spectrum memory.
+class Fields:
+    """A signal for each field of an instruction."""
 
-    ``x_complete``: the last spectrum of an input frame has come; ``x_first``: for both banks,
-    whether the frame in it is the first of an utterance; ``h_column``, ``h_bank``: where the next
-    spectrum of the state goes, those before it have come. Column c of bank b is at address
-    ``concat(b, c)``.
+    def __init__(self, fields):
+        for name, length in fields.items():
+            setattr(self, name, bits(length))
+
+
+class MatrixCommand:
+    """A step of the PEs.
+
+    Attributes:
+        step: there is one; ``first``, ``last``: it is the first or last of its row.
+        weight: the word of the weight memories.
+        half: of the spectrum memory.
+        columns: the column of each lane.
+        clear: for each lane, that its column is zero.
     """
 
     def __init__(self, cfg):
-        self.x_complete, self.h_bank = bit(), bit()
-        self.x_first = bits(2)
-        self.h_column = bits(address_bits(cfg.columns))
+        self.step, self.first, self.last, self.half = (bit() for _ in range(4))
+        self.weight = bits(address_bits(cfg.weight_depth))
+        self.columns = [bits(address_bits(cfg.column_depth)) for _ in range(cfg.fold)]
+        self.clear = [bit() for _ in range(cfg.fold)]
+
+
+class RowTags:
+    """What leaves the PEs.
+
+    Attributes:
+        more: the group's sums add to those of the group before.
+        done: a row group is complete; ``end``: it is the frame's last.
+        shift, narrow: how its rows are rounded.
+    """
+
+    def __init__(self, cfg):
+        self.more, self.done, self.end, self.narrow = (bit() for _ in range(4))
+        self.shift = bits(cfg.accumulator_shift.bits)
+
+
+class Position:
+    """How far something that comes in order has come: a frame, and a place in it."""
+
+    def __init__(self, length, frame):
+        self.frame = frame_number(frame)
+        self.place = bits(length)
 
 
 @block
 def delay_control(clk, rst, d, q, cycles):
-    """Delay a bit by ``cycles`` >= 1 cycles; a reset clears what is under way."""
+    """Delay a bit by ``cycles`` cycles; a reset clears what is under way. 0 is a wire."""
+    if cycles == 0:
+
+        @always_comb
+        def wire():
+            q.next = d
+
+        return wire
+
     if cycles == 1:
 
         @always(clk.posedge)
@@ -76,60 +108,174 @@ def delay_control(clk, rst, d, q, cycles):
 
 
 @block
-def counter(clk, rst, enable, count, last, period):
-    """Count enabled cycles from 0 to ``period`` - 1, then again; ``last`` marks the last count."""
-    top = period - 1
+def decode(word, fields, lengths):
+    """Cut an instruction into its fields. No register."""
+    logic, low = [], 0
+    for name, length in lengths.items():
+        logic.append(cut_bits(word, getattr(fields, name), low, length))
+        low += length
+    return logic
 
-    @always_comb
-    def compare():
-        last.next = count == top
+
+@block
+def fetch(clk, rst, w_enable, w_address, w_data, program, lengths, depth):
+    """A program that is read instruction after instruction, over and over.
+
+    Latency
+        The next instruction is there three cycles after one was taken.
+
+    Ports
+        w_enable, w_address, w_data : writes an instruction; the program is at rest (``rst``)
+        program : bundle of ``take``, ``op`` (the next instruction's fields) and ``valid`` (it is
+            there); the program's last instruction has ``end``
+    """
+    word = bits(len(w_data))
+    take, fields, valid = program.take, program.op, program.valid
+    pc = bits(address_bits(depth))
+    fetched, latched = bit(), bit()
 
     @always(clk.posedge)
     def step():
         if rst:
-            count.next = 0
-        elif enable:
-            if count == top:
-                count.next = 0
+            pc.next = 0
+        elif take:
+            if fields.end:
+                pc.next = 0
             else:
-                count.next = count + 1
+                pc.next = pc + 1
 
-    return compare, step
+    @always(clk.posedge)
+    def progress():
+        fetched.next = not take and not rst
+        latched.next = fetched and not take and not rst
+        valid.next = latched and fetched and not take and not rst
+
+    return (
+        memory(clk, w_enable, w_address, w_data, pc, word, depth),
+        decode(word, fields, lengths),
+        step,
+        progress,
+    )
 
 
 @block
-def intake(clk, rst, i, h, release, x, tags, cfg):
-    """Let blocks into the FFT: of the state when there are, else of the input if there is room.
-
-    An input frame comes in when a bank is free: it takes one with its last block, and ``release``
-    gives one back.
-
-    Latency
-        One cycle.
-
-    Ports
-        i : stream of the input's blocks with ``first``
-        h : ``valid`` and ``data``: blocks of the state, which do not wait
-        release : a bank is free for another frame
-        x, tags : the block for the FFT, and what it is
-    """
-    free = Signal(intbv(2, min=0, max=3))
-    accept, end, take = bit(), bit(), bit()
-    place = bits(address_bits(cfg.input_blocks))
-
-    @always_comb
-    def decide():
-        i.ready.next = free != 0 and not h.valid
-        accept.next = i.valid and free != 0 and not h.valid
-
-    @always_comb
-    def end_of_frame():
-        take.next = accept and end
+def settings(clk, w_enable, w_data, fields, lengths):
+    """The word of settings and its fields."""
+    length = sum(lengths.values())
+    word = bits(length)
 
     @always(clk.posedge)
-    def control():
-        tags.x.next = accept and not rst
-        tags.h.next = h.valid and not rst
+    def keep():
+        if w_enable:
+            word.next = w_data[length:]
+
+    return keep, decode(word, fields, lengths)
+
+
+@block
+def advance(clk, rst, valid, end, frame_end, position, first, step, alignment=1):
+    """Count things that come in order.
+
+    Ports
+        valid : the next ``step`` places; ``end``: what comes then begins at a multiple of
+            ``alignment``; ``frame_end``: they are the frame's last
+        position : the place behind them, from the next cycle on
+        first : a frame's first place
+    """
+    mask = max(alignment, step) - 1
+    filled = bits(len(position.place))
+
+    @always_comb
+    def fill():
+        filled.next = position.place | mask
+
+    @always(clk.posedge)
+    def count():
+        if rst:
+            position.frame.next = 1
+            position.place.next = first
+        elif valid:
+            if frame_end:
+                position.frame.next = position.frame + 1
+                position.place.next = first
+            elif end:
+                position.place.next = filled + 1
+            else:
+                position.place.next = position.place + step
+
+    return fill, count
+
+
+@block
+def intake(
+    clk, rst, i, accepting, blocked, release, accepted, end, complete, inside, x_first, sizes
+):
+    """Let an input frame in when half a spectrum memory is free for it.
+
+    Ports
+        i : stream of blocks
+        accepting : a new frame may come in
+        blocked : the FFT takes something else
+        release : the PEs have read an input for the last time
+        accepted, end : a block enters, a frame's last one
+        complete : with ``end``, the frames of all streams are in
+        inside : a frame is half in
+        x_first : as of :func:`matrix_sequencer`
+        sizes : the settings
+    """
+    free = Signal(intbv(2, min=0, max=4))
+    place, stream = bits(len(sizes.input_blocks)), bits(len(sizes.streams))
+    is_open, stream_end, take, odd = (bit() for _ in range(4))
+
+    @always_comb
+    def gate():
+        is_open.next = free != 0 and (accepting or inside) and not blocked
+
+    @always_comb
+    def handshake():
+        i.ready.next = is_open
+        accepted.next = i.valid and is_open
+
+    @always_comb
+    def ends():
+        stream_end.next = place == sizes.input_blocks
+        complete.next = place == sizes.input_blocks and stream == sizes.streams
+
+    @always_comb
+    def whole():
+        end.next = accepted and stream_end
+        take.next = accepted and complete
+
+    @always(clk.posedge)
+    def count():
+        if rst:
+            place.next = 0
+            stream.next = 0
+            inside.next = 0
+        elif accepted:
+            inside.next = not stream_end
+            if stream_end:
+                place.next = 0
+                if complete:
+                    stream.next = 0
+                else:
+                    stream.next = stream + 1
+            else:
+                place.next = place + 1
+
+    @always(clk.posedge)
+    def utterances():
+        if rst:
+            odd.next = 1
+        elif take:
+            odd.next = not odd
+        if end and odd:
+            x_first.odd.next[stream] = i.first
+        elif end:
+            x_first.even.next[stream] = i.first
+
+    @always(clk.posedge)
+    def halves():
         if rst:
             free.next = 2
         elif take and not release:
@@ -137,197 +283,512 @@ def intake(clk, rst, i, h, release, x, tags, cfg):
         elif release and not take:
             free.next = free + 1
 
-    @always(clk.posedge)
-    def select():
-        tags.first.next = i.first
-        if h.valid:
-            x.next = h.data
-        else:
-            x.next = i.data
-
-    return (
-        decide,
-        end_of_frame,
-        control,
-        select,
-        counter(clk, rst, accept, place, end, cfg.input_blocks),
-    )
+    return gate, handshake, ends, whole, count, utterances, halves
 
 
 @block
-def spectrum_writer(clk, rst, tags, write, address, progress, cfg):
-    """Where the spectra that leave the FFT go, and which have come.
+def matrix_sequencer(
+    clk,
+    rst,
+    program,
+    written,
+    cell_frame,
+    x_complete,
+    x_first,
+    popped,
+    command,
+    tags,
+    fresh,
+    release,
+    sizes,
+    cfg,
+):
+    """The order of the block products: operation after operation, pass after pass.
+
+    A frame starts when its input is complete, the output FIFO has room for all that it gives, and
+    the cells work at the frame before it. A step waits for its columns, a row's last step until the
+    groups of the row before have left.
+
+    Latency
+        A step that may be taken is the command of the next cycle.
 
     Ports
-        tags : what leaves the FFT in this cycle
-        write, address : of the spectrum memory, in the same cycle
-        progress : what the memory holds from this cycle on
+        program : bundle of ``take``, ``op`` (its fields) and ``valid``
+        written : Position of the spectra: what is before it can be read by the next command
+        cell_frame : the frame that the cells work at
+        x_complete : another input is complete
+        x_first : for each half and stream, whether an utterance starts with this input
+        popped : an output group has left the FIFO
+        command : MatrixCommand
+        tags : RowTags; those of group 0 come with the command of the row's last step
+        fresh : for the frame before and this one by parity, the streams that start an utterance
+        release : the input has been read for the last time
+        sizes : the settings
     """
-    first_h, last_h = cfg.input_blocks, cfg.columns - 1
-    x_column = bits(address_bits(cfg.columns))
-    x_bank, x_end = bit(), bit()
+    nxt, op = program.op, Fields(matrix_fields(cfg))
+    depth = cfg.fifo_depth
+    frame, frame_before = frame_number(0), frame_number(3)
+    column, high = bits(len(nxt.base0)), bits(len(nxt.base0))
+    last, mask = bits(len(nxt.base0)), bits(len(nxt.base0))
+    source = bits(2)
+    row = bits(len(nxt.passes))
+    weight = bits(len(nxt.weight))
+    second, running, row_start, virgin = (bit() for _ in range(4))
+    here, below, behind, same = (bit() for _ in range(4))
+    segment_end, row_end, pass_last, op_last = (bit() for _ in range(4))
+    held, issue, start, load, finish = (bit() for _ in range(5))
+    zero = bit()
+    streams = cfg.streams
+    inputs = Signal(intbv(0, min=0, max=4))  # complete, not started
+    room = Signal(intbv(0, min=0, max=depth + 1))  # in the FIFO, less what is to come
+    needed = Signal(intbv(0, min=0, max=depth + 1))
 
     @always_comb
     def select():
-        write.next = tags.x or tags.h
-        if tags.h:
-            address.next = concat(progress.h_bank, progress.h_column)
+        high.next = column | mask
+        if second:
+            last.next = op.last1
+            source.next = op.source1
         else:
-            address.next = concat(x_bank, x_column)
+            last.next = op.last0
+            source.next = op.source0
 
-    @always(clk.posedge)
-    def inputs():
-        progress.x_complete.next = tags.x and x_end and not rst
-        if rst:
-            x_bank.next = 0
-        elif tags.x and x_end:
-            x_bank.next = not x_bank
-            if x_bank:
-                progress.x_first.next[1] = tags.first
-            else:
-                progress.x_first.next[0] = tags.first
+    @always_comb
+    def places():
+        same.next = written.frame == frame
+        behind.next = written.frame == frame_before
+        below.next = high < written.place
+        segment_end.next = high >= last
+        pass_last.next = row == op.passes
 
-    @always(clk.posedge)
-    def states():
-        if rst:
-            progress.h_column.next = first_h
-            progress.h_bank.next = 0
-        elif tags.h:
-            if progress.h_column == last_h:
-                progress.h_column.next = first_h
-                progress.h_bank.next = not progress.h_bank
-            else:
-                progress.h_column.next = progress.h_column + 1
+    @always_comb
+    def available():
+        if source == INPUT:
+            here.next = True
+        elif source == PREVIOUS:
+            here.next = below or not behind
+        else:
+            here.next = not behind and (below or not same)
 
-    return select, inputs, states, counter(clk, rst, tags.x, x_column, x_end, cfg.input_blocks)
-
-
-@block
-def sequencer(clk, rst, progress, o_taken, release, address, command, cfg):
-    """The order of the block products: pass after pass, column after column.
-
-    A frame starts when its input is complete and the output FIFO has room for all that it gives. A
-    column of the state waits until its spectrum has come; nothing else waits.
-
-    Ports
-        progress : what the spectrum memory holds
-        o_taken : a block has left the output FIFO
-        release : a frame's input is being read for the last time; what comes in now comes later
-            to the memory than the columns that it replaces have been read
-        address : of the command's spectrum
-        command : the command
-    """
-    last_column, last_pass = cfg.columns - 1, cfg.passes - 1
-    first_h, depth = cfg.input_blocks, cfg.fifo_depth
-    needed, needed_less_one = cfg.hidden_blocks, cfg.hidden_blocks - 1
-    column, row = bits(address_bits(cfg.columns)), bits(address_bits(cfg.passes))
-    running, bank, other_bank, utterance_start = (bit() for _ in range(4))
-    issue, row_end, frame_end, start = (bit() for _ in range(4))
-    frames = Signal(intbv(0, min=0, max=3))  # complete inputs that have not started
-    room = Signal(intbv(0, min=0, max=depth + 1))  # in the output FIFO, less what is to come
+    @always_comb
+    def ends():
+        row_end.next = segment_end and (second or not op.two)
+        op_last.next = segment_end and (second or not op.two) and pass_last
 
     @always_comb
     def decide():
-        other_bank.next = not bank
-        issue.next = running and (column < progress.h_column or progress.h_bank == bank)
-        row_end.next = column == last_column
-        frame_end.next = column == last_column and row == last_pass
+        issue.next = (
+            running
+            and here
+            and not (row_end and held)
+            and not (op_last and not op.end and not program.valid)
+        )
+
+    @always_comb
+    def frame_end():
+        finish.next = issue and op_last and op.end
 
     @always_comb
     def next_frame():
-        start.next = frames != 0 and room >= needed and (not running or (issue and frame_end))
+        needed.next = sizes.output_groups + 1
+        start.next = (
+            inputs != 0
+            and room > sizes.output_groups
+            and cell_frame != frame_before
+            and program.valid
+            and (finish or not running)
+        )
+
+    @always_comb
+    def next_operation():
+        load.next = start or (issue and op_last and not op.end)
+
+    @always_comb
+    def take():
+        program.take.next = load
 
     @always(clk.posedge)
     def position():
         if rst:
-            column.next = 0
+            running.next = 0
+            row_start.next = 1
+        elif load:
+            running.next = 1
+            column.next = nxt.base0
+            second.next = 0
             row.next = 0
+            row_start.next = 1
         elif issue:
+            row_start.next = row_end
             if row_end:
-                column.next = 0
-                if frame_end:
+                column.next = op.base0
+                second.next = 0
+                row.next = row + 1
+                if op_last:
+                    running.next = 0
                     row.next = 0
-                else:
-                    row.next = row + 1
+            elif segment_end:
+                column.next = op.base1
+                second.next = 1
             else:
-                column.next = column + 1
+                column.next = high + 1
 
     @always(clk.posedge)
-    def frame():
+    def weights():
+        if load:
+            weight.next = nxt.weight
+        elif issue:
+            weight.next = weight + 1
+
+    @always(clk.posedge)
+    def frames():
         if rst:
-            running.next = 0
-            bank.next = 1
+            frame.next = 0
+            frame_before.next = 3
+            virgin.next = 1
         elif start:
-            running.next = 1
-            bank.next = not bank
-        elif issue and frame_end:
-            running.next = 0
+            frame.next = frame + 1
+            frame_before.next = frame
+            virgin.next = 0
+
+    @always(clk.posedge)
+    def utterances():
         if start:
-            if bank:
-                utterance_start.next = progress.x_first[0]
+            if frame[0]:
+                fresh.even.next = x_first.even
+                if virgin:
+                    fresh.even.next = (1 << streams) - 1
             else:
-                utterance_start.next = progress.x_first[1]
+                fresh.odd.next = x_first.odd
+                if virgin:
+                    fresh.odd.next = (1 << streams) - 1
 
     @always(clk.posedge)
     def credits():
         if rst:
-            frames.next = 0
+            inputs.next = 0
             room.next = depth
         else:
-            if start and not progress.x_complete:
-                frames.next = frames - 1
-            elif progress.x_complete and not start:
-                frames.next = frames + 1
-            if start and o_taken:
-                room.next = room - needed_less_one
+            if start and not x_complete:
+                inputs.next = inputs - 1
+            elif x_complete and not start:
+                inputs.next = inputs + 1
+            if start and popped:
+                room.next = room - sizes.output_groups
             elif start:
                 room.next = room - needed
-            elif o_taken:
+            elif popped:
                 room.next = room + 1
+
+    @always_comb
+    def state():
+        if frame[0]:
+            zero.next = source == PREVIOUS and fresh.odd[op.stream]
+        else:
+            zero.next = source == PREVIOUS and fresh.even[op.stream]
 
     @always(clk.posedge)
     def give():
-        command.enable.next = issue and not rst
-        command.first.next = column == 0
+        command.step.next = issue and not rst
+        command.first.next = row_start
         command.last.next = issue and row_end and not rst
-        command.fresh.next = utterance_start and column >= first_h
-        release.next = issue and column == 0 and row == last_pass and not rst
-        if column >= first_h:
-            address.next = concat(other_bank, column)
-        else:
-            address.next = concat(bank, column)
+        command.weight.next = weight
+        command.half.next = frame[0] != (source == PREVIOUS)
+        release.next = (
+            issue and segment_end and source == INPUT and pass_last and op.release and not rst
+        )
 
-    return decide, next_frame, position, frame, credits, give
+    lanes = [
+        lane_command(clk, column, mask, last, zero, command.columns[n], command.clear[n], n)
+        for n in range(cfg.fold)
+    ]
+    return (
+        select,
+        places,
+        available,
+        ends,
+        decide,
+        frame_end,
+        next_frame,
+        next_operation,
+        take,
+        position,
+        weights,
+        frames,
+        utterances,
+        credits,
+        state,
+        give,
+        lanes,
+        latch(clk, load, nxt, op, matrix_fields(cfg)),
+        fold_mask(clk, load, nxt.fold, mask),
+        drain(clk, rst, issue, row_end, pass_last, op, mask, held, tags, cfg),
+    )
 
 
 @block
-def drain(clk, rst, capture, capture_fresh, valid, fresh, cfg):
-    """When the sums of a cell block are at the heads of the drain chains.
+def latch(clk, enable, d, q, lengths):
+    """Registers for all fields of an instruction."""
+    return [store(clk, enable, getattr(d, name), getattr(q, name)) for name in lengths]
 
-    Ports
-        capture : the PEs capture their sums in this cycle; the first are at the heads in the next
-        capture_fresh : they are of the first frame of an utterance
-        valid : sums of a cell block are at the heads
-        fresh : they are of the first frame of an utterance
-    """
-    place, cell_block = bits(address_bits(cfg.drain)), bits(address_bits(cfg.hidden_blocks))
-    pass_end, frame_end, restart = bit(), bit(), bit()
+
+@block
+def store(clk, enable, d, q):
+    """A register with an enable."""
+
+    @always(clk.posedge)
+    def keep():
+        if enable:
+            q.next = d
+
+    return keep
+
+
+@block
+def fold_mask(clk, enable, fold, mask):
+    """The low bits of a column that the lanes supply, 2**fold - 1."""
+    masks = tuple((1 << n) - 1 for n in range(1 << len(fold)))
+    masks = tuple(m & ((1 << len(mask)) - 1) for m in masks)
+    found = bits(len(mask))
 
     @always_comb
-    def reset_place():
-        restart.next = rst or capture
+    def look_up():
+        found.next = masks[fold]
+
+    return look_up, store(clk, enable, found, mask)
+
+
+@block
+def lane_command(clk, column, mask, last, zero, lane_column, clear, lane):
+    """A lane's column, and whether its spectrum counts as zero."""
+    own = bits(len(column))
+
+    @always_comb
+    def place():
+        own.next = column | (mask & lane)
+
+    @always(clk.posedge)
+    def give():
+        lane_column.next = own
+        clear.next = zero or own > last
+
+    return place, give
+
+
+@block
+def drain(clk, rst, issue, row_end, pass_last, op, mask, held, tags, cfg):
+    """The tags of what leaves the PEs, a group a cycle.
+
+    Ports
+        issue, row_end, pass_last : of the step that is taken
+        op, mask : of its operation
+        held : the row must not end: the groups of the row before are still to leave
+    """
+    left = bits(address_bits(cfg.groups))
+    place, all_places = bits(len(mask)), bits(len(mask))
+    active, frame_last, last = (bit() for _ in range(3))
+
+    @always_comb
+    def compare():
+        last.next = left == 0
+        held.next = active and left != 0
 
     @always(clk.posedge)
     def control():
         if rst:
-            valid.next = 0
-        elif capture:
-            valid.next = 1
-        elif pass_end or frame_end:
-            valid.next = 0
-        if capture:
-            fresh.next = capture_fresh
+            active.next = 0
+        elif issue and row_end:
+            active.next = 1
+            if pass_last:
+                left.next = op.groups_last
+            else:
+                left.next = op.groups
+        elif last:
+            active.next = 0
+        else:
+            left.next = left - 1
 
-    places = counter(clk, restart, valid, place, pass_end, cfg.drain)
-    cell_blocks = counter(clk, rst, valid, cell_block, frame_end, cfg.hidden_blocks)
-    return reset_place, control, places, cell_blocks
+    @always(clk.posedge)
+    def formats():
+        if issue and row_end:
+            place.next = 0
+            all_places.next = mask
+            tags.shift.next = op.shift
+            tags.narrow.next = op.narrow
+            frame_last.next = op.end and pass_last
+        elif place == all_places:
+            place.next = 0
+        else:
+            place.next = place + 1
+
+    @always_comb
+    def tag():
+        tags.more.next = place != 0
+        tags.done.next = active and place == all_places
+        tags.end.next = frame_last and last
+
+    return compare, control, formats, tag
+
+
+class CellCommand:
+    """A cell block in each slice.
+
+    Attributes:
+        valid: there is one; ``last``: the operation's last.
+        parameters, state: words of the memories.
+        rows: for each lane the word of the row memory.
+        rotation: the lane of slot 0.
+        half: of the row memory.
+        fresh: the state is zero.
+    """
+
+    def __init__(self, cfg):
+        self.valid, self.last, self.half, self.fresh = (bit() for _ in range(4))
+        self.parameters, self.state = (bits(address_bits(cfg.cell_depth)) for _ in range(2))
+        self.rows = [bits(address_bits(cfg.row_depth)) for _ in range(GATES)]
+        self.rotation = bits(2)
+
+
+@block
+def cell_sequencer(clk, rst, program, rows, fresh, frame, command, op, load, cooling, cfg):
+    """The order of the cell blocks: operation after operation.
+
+    A cell block waits for its rows; an operation waits until the lanes have finished the one before
+    it, so that all its formats can change.
+
+    Latency
+        A cell block that may be taken is the command of the next cycle.
+
+    Ports
+        program : bundle of ``take``, ``op`` (its fields) and ``valid``
+        rows : Position of the rows: what is before it can be read by the next command
+        fresh : as of :func:`matrix_sequencer`
+        frame : the frame
+        command : CellCommand
+        op : the operation's fields
+        load : a new operation is loaded
+        cooling : cycles that the lanes need, less one
+    """
+    nxt = program.op
+    index = bits(len(nxt.count))
+    key = bits(len(nxt.key))
+    turn = bits(2)
+    slots = [bits(len(nxt.key)) for _ in range(GATES)]
+    cool = bits(address_bits(cooling + 1))
+    active, here, issue, last, step = (bit() for _ in range(5))
+    parameters, state = bits(len(nxt.parameters)), bits(len(nxt.state))
+
+    @always_comb
+    def decide():
+        here.next = rows.frame != frame or key < rows.place
+        last.next = index == op.count
+
+    @always_comb
+    def next_operation():
+        issue.next = active and here
+        load.next = program.valid and not active and cool == 0
+        program.take.next = program.valid and not active and cool == 0
+
+    @always_comb
+    def quad():
+        step.next = issue and (not op.rotate or turn == 3)
+
+    @always(clk.posedge)
+    def position():
+        if rst:
+            active.next = 0
+            frame.next = 1
+        elif load:
+            active.next = 1
+        elif issue and last:
+            active.next = 0
+            if op.end:
+                frame.next = frame + 1
+
+    @always(clk.posedge)
+    def count():
+        if load:
+            index.next = 0
+            turn.next = 0
+            key.next = nxt.key
+            parameters.next = nxt.parameters
+            state.next = nxt.state
+        elif issue:
+            index.next = index + 1
+            parameters.next = parameters + 1
+            state.next = state + 1
+            if op.rotate:
+                turn.next = turn + 1
+            if step:
+                key.next = key + 1
+
+    @always(clk.posedge)
+    def lanes_busy():
+        if rst:
+            cool.next = 0
+        elif issue:
+            cool.next = cooling
+        elif cool != 0:
+            cool.next = cool - 1
+
+    @always(clk.posedge)
+    def give():
+        command.valid.next = issue and not rst
+        command.last.next = last
+        command.parameters.next = parameters
+        command.state.next = state
+        command.rotation.next = turn
+        command.half.next = frame[0]
+        if frame[0]:
+            command.fresh.next = fresh.odd[op.stream]
+        else:
+            command.fresh.next = fresh.even[op.stream]
+
+    firsts = [nxt.row0, nxt.row1, nxt.row2, nxt.row3]
+    return (
+        decide,
+        next_operation,
+        quad,
+        position,
+        count,
+        lanes_busy,
+        give,
+        latch(clk, load, nxt, op, cell_fields(cfg)),
+        [slot_row(clk, load, first, step, slot) for first, slot in zip(firsts, slots, strict=True)],
+        [
+            lane_row(clk, turn, *(slots[(n - t) % GATES] for t in range(GATES)), command.rows[n])
+            for n in range(GATES)
+        ],
+    )
+
+
+@block
+def slot_row(clk, load, first, step, row):
+    """The row group of a slot."""
+
+    @always(clk.posedge)
+    def count():
+        if load:
+            row.next = first
+        elif step:
+            row.next = row + 1
+
+    return count
+
+
+@block
+def lane_row(clk, turn, slot0, slot1, slot2, slot3, row):
+    """The row group that a lane reads: that of the slot whose turn it is."""
+
+    @always(clk.posedge)
+    def select():
+        if turn == 0:
+            row.next = slot0
+        elif turn == 1:
+            row.next = slot1
+        elif turn == 2:
+            row.next = slot2
+        else:
+            row.next = slot3
+
+    return select
