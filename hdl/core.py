@@ -30,6 +30,7 @@ from hdl.arith import (
     word,
     words,
 )
+from hdl.axis import BlockStream, GroupStream
 from hdl.cell import (
     BIAS_LEAD,
     CELL_STATE_LATENCY,
@@ -126,23 +127,6 @@ def spectrum_delay(cfg):
     return fft_latency(cfg.block_size) + OPERANDS_LATENCY
 
 
-class InputPort:
-    """Stream of blocks of A-bit words; ``first``: their frame is an utterance's first."""
-
-    def __init__(self, cfg):
-        self.valid, self.ready, self.first = bit(), bit(), bit()
-        self.data = bits(cfg.block_bits)
-
-
-class OutputPort:
-    """Stream of groups of W blocks; ``last``: a frame's last, of which ``count`` + 1 are real."""
-
-    def __init__(self, cfg):
-        self.valid, self.ready, self.last = bit(), bit(), bit()
-        self.count = bits(address_bits(cfg.slices))
-        self.data = bits(cfg.slices * cfg.row_bits)
-
-
 class Fresh:
     """The streams that start an utterance, in the frames of even and of odd number."""
 
@@ -191,7 +175,7 @@ class Given:
 
 
 @block
-def core(clk, rst, load, enable, busy, i, o, cfg):
+def core(clk, rst, load, enable, busy, frame_blocks, i, o, cfg):
     """A network, for as many frames as are streamed in.
 
     Equals ``run`` of the integer model that the program was compiled from bit for bit, utterance
@@ -206,8 +190,9 @@ def core(clk, rst, load, enable, busy, i, o, cfg):
         load : of :func:`load_port`; takes words while ``enable`` and ``busy`` are low
         enable : a program is there. While it is low no new frame comes in
         busy : frames are inside
-        i : InputPort
-        o : OutputPort
+        i : BlockStream(cfg)
+        o : GroupStream(cfg)
+        frame_blocks : blocks of an input frame, less one
     """
     hold, entered, inside, popped = (bit() for _ in range(4))
     loaded, sizes = Loaded(cfg), Fields(settings_fields(cfg))
@@ -220,6 +205,7 @@ def core(clk, rst, load, enable, busy, i, o, cfg):
     return (
         occupancy(clk, rst, enable, entered, inside, popped, o, busy, hold, sizes, cfg),
         load_port(clk, load, loaded, cfg),
+        wire(sizes.input_blocks, frame_blocks),
         settings(clk, loaded.settings, loaded.data, sizes, settings_fields(cfg)),
         spectra(
             clk,
@@ -265,7 +251,7 @@ def core_arguments(cfg):
     """The arguments of :func:`core`: signals for its ports, and its configuration."""
     return {
         **{"clk": bit(), "rst": bit(), "load": LoadPort(cfg), "enable": bit(), "busy": bit()},
-        **{"i": InputPort(cfg), "o": OutputPort(cfg), "cfg": cfg},
+        **{"i": BlockStream(cfg), "o": GroupStream(cfg), "cfg": cfg},
     }
 
 
@@ -1145,7 +1131,7 @@ def output(clk, rst, given, op, o, popped, cfg):
 
     Ports
         given, op : as :func:`cells` gives them
-        o : OutputPort
+        o : GroupStream(cfg)
         popped : a group leaves
     """
     length, count_bits = len(o.data), len(o.count)

@@ -406,21 +406,17 @@ class Program:
         """The operations of stream 0: the others have their weights."""
         return [op for op in self.matrix if op.stream == 0]
 
-    def pack_frames(self, frames: Integers) -> list[int]:
-        """Blocks of the input port for frames (time, input_size), in order."""
-        return pack_blocks(frames, self.cfg.block_size, self.cfg.activation)
-
-    def unpack_frames(self, blocks: Iterable[int]) -> Integers:
-        """Frames (time, output_size) of the output port's blocks."""
+    def pack_frames(self, frames: Integers, word_bits: int) -> list[int]:
+        """Blocks of frames (time, input_size) in order, as words of that many bits."""
         k = self.cfg.block_size
-        words = [unpack(block, self.cfg.row_length, k) for block in blocks]
+        padded = np.pad(frames, ((0, 0), (0, -frames.shape[1] % k)))
+        return [pack(block, word_bits) for block in padded.reshape(-1, k)]
+
+    def unpack_frames(self, blocks: Iterable[int], word_bits: int) -> Integers:
+        """Frames (time, output_size) of blocks of words of that many bits."""
+        k = self.cfg.block_size
+        words = [unpack(block, word_bits, k) for block in blocks]
         return np.array(words, np.int64).reshape(-1, self.output_blocks * k)[:, : self.output_size]
-
-
-def pack_blocks(frames: Integers, block_size: int, word_length: int) -> list[int]:
-    """Frames (time, size) as packed blocks in order, the last one of a frame padded with zeros."""
-    padded = np.pad(frames, ((0, 0), (0, -frames.shape[1] % block_size)))
-    return [pack(block, word_length) for block in padded.reshape(-1, block_size)]
 
 
 class Units:

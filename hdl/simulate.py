@@ -1,4 +1,4 @@
-"""A whole core under Verilator, at speed: utterances in, hidden states and their cycles out."""
+"""A whole accelerator under Verilator, at speed: utterances in, results and their cycles out."""
 
 import subprocess
 import tempfile
@@ -9,19 +9,20 @@ from pathlib import Path
 import numpy as np
 
 from ernn.fixed import Integers
-from ernn.quantize.integer import IntegerGRU, IntegerLSTM
-from hdl.core import core, core_arguments
+from hdl.accelerator import accelerator, accelerator_arguments, image
+from hdl.axis import byte_bits
+from hdl.config import CoreConfig
 from hdl.module import convert
-from hdl.program import configure, load_image, pack_frames, unpack_frames
+from hdl.program import Program
 from hdl.tools import SimulationError, build, read_ports
 
 
 @dataclass(frozen=True)
 class Run:
-    """What a core answered.
+    """What an accelerator answered.
 
     Attributes:
-        outputs: for each utterance (time, hidden_size).
+        outputs: for each utterance (time, output_size).
         accepted: (frames,) the cycle in which a frame's last block was taken in.
         finished: (frames,) the cycle in which a frame's last block was given out.
     """
@@ -37,30 +38,26 @@ class Run:
 
 
 class Simulator:
-    """The Verilated core of one recurrent layer.
+    """A Verilated accelerator.
 
     Converts and builds it on construction (kept by a hash of the Verilog), then runs whole
-    utterances, each run from reset.
+    utterances, each run from reset, with the image of a program of its own.
 
     Args:
-        layer: the integer model of the layer.
-        n_pe: R, the core's PEs.
-        folder: where built models are kept; :func:`cache_folder` by default.
-
-    Raises:
-        ValueError: the core does not run such a layer.
+        cfg: the core's configuration.
+        folder: where built models are kept; :func:`hdl.tools.cache_folder` by default.
     """
 
-    def __init__(self, layer: IntegerLSTM | IntegerGRU, n_pe: int, folder: Path | None = None):
-        self.layer = layer
-        self.config = configure(layer, n_pe)
+    def __init__(self, cfg: CoreConfig, folder: Path | None = None):
+        self.cfg = cfg
         with tempfile.TemporaryDirectory() as scratch:
-            files = convert(core, core_arguments(self.config), scratch)
-            self.ports = {p.name: p for p in read_ports(files, core.__name__)}
-            self.program = build(files, core.__name__, "streams.cpp", {}, folder)
+            files = convert(accelerator, accelerator_arguments(cfg), scratch)
+            self.ports = {p.name: p for p in read_ports(files, accelerator.__name__)}
+            self.program = build(files, accelerator.__name__, "streams.cpp", {}, folder)
 
     def run(
         self,
+        program: Program,
         utterances: Sequence[Integers],
         *,
         idle: float = 0.0,
@@ -68,55 +65,67 @@ class Simulator:
         seed: int = 0,
         patience: int = 100_000,
     ) -> Run:
-        """Load the layer's image and stream utterances through the core.
+        """Load a program and stream utterances through it.
 
         Args:
-            utterances: each (time, input_size), integers in the layer's input format.
+            program: for this core. With S streams, each S utterances in a row must be of one length
+                and are interleaved frame by frame.
+            utterances: each (time, input_size), integers in the model's input format.
             idle: chance that no input is offered in a cycle.
             stall: chance that no output is taken in a cycle.
             seed: of those chances.
-            patience: cycles without a transfer after which the core is taken to hang.
+            patience: cycles without a transfer after which the accelerator is taken to hang.
 
         Raises:
-            SimulationError: the core hangs, breaks the stream contract, or marks a wrong block as a
-                frame's last.
+            SimulationError: the accelerator hangs, breaks the stream contract, refuses the image or
+                marks a wrong block as a frame's last.
         """
-        loads = load_image(self.layer, self.config)
-        blocks = [
-            (n < self.config.input_blocks, block)
-            for u in utterances
-            for n, block in enumerate(pack_frames(u, self.config))
-        ]
-        blocks_out = sum(map(len, utterances)) * self.config.hidden_blocks
+        words, S = image(program), program.streams
+        rounds = [utterances[n : n + S] for n in range(0, len(utterances), S)]
+        frames = np.concatenate([np.stack(r, axis=1).reshape(-1, r[0].shape[1]) for r in rounds])
+        starts = np.concatenate([np.arange(len(r[0])) == 0 for r in rounds]).repeat(S)
+        blocks = program.pack_frames(frames, byte_bits(self.cfg.activation))
+        per_frame = program.input_blocks
+        place = np.arange(len(blocks)) % per_frame
+        records = {
+            "s_axis_tuser": starts.repeat(per_frame) & (place == 0),
+            "s_axis_tlast": place == per_frame - 1,
+            "s_axis_tdata": blocks,
+        }
+        blocks_out = len(frames) * program.output_blocks
         chances = round(256 * idle), round(256 * stall), seed
-        numbers = len(loads), len(blocks), blocks_out, *chances, patience
+        numbers = len(words), len(blocks), blocks_out, *chances, patience
         with tempfile.TemporaryDirectory() as scratch:
             source, target = Path(scratch) / "in", Path(scratch) / "out"
+            columns = [self.ports[n].pack(list(v), len(blocks)) for n, v in records.items()]
             with source.open("wb") as file:
-                file.write(self._records(("load_address", "load_data"), loads))
-                file.write(self._records(("i_first", "i_data"), blocks))
+                file.write(words.tobytes())
+                file.write(np.hstack(columns).tobytes())
             status = subprocess.run([self.program, *map(str, numbers), source, target]).returncode
             if status:
                 reasons = {
                     2: f"no transfer in {patience} cycles",
-                    3: "o changed before its transfer",
+                    3: "m_axis changed before its transfer",
+                    4: "the image was refused",
                 }
-                raise SimulationError(f"core: {reasons.get(status, f'exit status {status}')}")
+                raise SimulationError(
+                    f"accelerator: {reasons.get(status, f'exit status {status}')}"
+                )
             answers = np.fromfile(target, "<u4")
         accepted, given = np.split(answers, [len(blocks)])
         given = given.reshape(blocks_out, -1)  # cycle, last, data
-        last = np.arange(1, blocks_out + 1) % self.config.hidden_blocks == 0
+        last = np.arange(1, blocks_out + 1) % program.output_blocks == 0
         if not np.array_equal(given[:, 1], last):
-            raise SimulationError("core: o_last is not high in exactly each frame's last block")
-        h = unpack_frames(self.ports["o_data"].unpack(given[:, 2:]), self.config)
-        per_frame = self.config.input_blocks
+            raise SimulationError("accelerator: TLAST is not in exactly each frame's last block")
+        data = self.ports["m_axis_tdata"].unpack(given[:, 2:])
+        results = program.unpack_frames(data, byte_bits(self.cfg.row_length))
+        outputs = []
+        for r in rounds:
+            size = S * len(r[0])
+            outputs += list(results[:size].reshape(-1, S, results.shape[1]).swapaxes(0, 1))
+            results = results[size:]
         return Run(
-            np.split(h, np.cumsum([len(u) for u in utterances])[:-1]),
+            outputs,
             accepted[per_frame - 1 :: per_frame].astype(np.int64),
             given[last, 0].astype(np.int64),
         )
-
-    def _records(self, names: Sequence[str], values: Sequence[tuple[int, ...]]) -> bytes:
-        """Values of some ports, a record of them after the other, as the harness reads them."""
-        columns = zip(names, zip(*values, strict=True), strict=True)
-        return np.hstack([self.ports[n].pack(c, len(c)) for n, c in columns]).tobytes()
