@@ -30,7 +30,6 @@ from hdl.arith import (
     word,
     words,
 )
-from hdl.axis import BlockStream, GroupStream
 from hdl.cell import (
     BIAS_LEAD,
     CELL_STATE_LATENCY,
@@ -47,8 +46,8 @@ from hdl.fft import fft_latency, rfft
 from hdl.formats import Format, limits
 from hdl.module import module
 from hdl.pe import (
+    GROUP_LATENCY,
     OPERANDS_LATENCY,
-    PE_LATENCY,
     WEIGHT_LEAD,
     Bus,
     Load,
@@ -95,6 +94,9 @@ LINEAR, LSTM, GRU = int(Kind.LINEAR), int(Kind.LSTM), int(Kind.GRU)
 BUS_DELAY = MEMORY_LATENCY
 """Cycles from a matrix command to the operand bus of the first group."""
 
+LOAD_DELAY = 4
+"""Cycles from a loaded word to its memory, without the PEs' chain."""
+
 ROWS_DELAY = MEMORY_LATENCY + STATE_LEAD
 """Cycles from a cell command to the pre-activations at the lanes."""
 assert WEIGHT_LEAD == BUS_DELAY
@@ -102,7 +104,7 @@ assert WEIGHT_LEAD == BUS_DELAY
 
 def sums_delay(cfg):
     """Cycles from a row's last command to its sums, all groups together, at :func:`row`."""
-    return BUS_DELAY + PE_LATENCY + gather_latency(cfg.groups)
+    return BUS_DELAY + GROUP_LATENCY + gather_latency(cfg.groups)
 
 
 def rows_delay(cfg):
@@ -194,7 +196,7 @@ def core(clk, rst, load, enable, busy, frame_blocks, i, o, cfg):
         o : GroupStream(cfg)
         frame_blocks : blocks of an input frame, less one
     """
-    hold, entered, inside, popped = (bit() for _ in range(4))
+    ready, hold, entered, inside, popped = (bit() for _ in range(5))
     loaded, sizes = Loaded(cfg), Fields(settings_fields(cfg))
     command, tags, fresh, x_first = MatrixCommand(cfg), RowTags(cfg), Fresh(cfg), Fresh(cfg)
     written = Position(1 + address_bits(cfg.column_depth), 1)
@@ -203,14 +205,14 @@ def core(clk, rst, load, enable, busy, frame_blocks, i, o, cfg):
     operand_bus = bits(cfg.fold * cfg.operand_bits)
     x_complete, release = bit(), bit()
     return (
-        occupancy(clk, rst, enable, entered, inside, popped, o, busy, hold, sizes, cfg),
+        occupancy(clk, rst, enable, entered, inside, popped, o, busy, ready, hold, sizes, cfg),
         load_port(clk, load, loaded, cfg),
         wire(sizes.input_blocks, frame_blocks),
         settings(clk, loaded.settings, loaded.data, sizes, settings_fields(cfg)),
         spectra(
             clk,
             hold,
-            enable,
+            ready,
             i,
             given,
             cell_op,
@@ -247,18 +249,14 @@ def core(clk, rst, load, enable, busy, frame_blocks, i, o, cfg):
     )
 
 
-def core_arguments(cfg):
-    """The arguments of :func:`core`: signals for its ports, and its configuration."""
-    return {
-        **{"clk": bit(), "rst": bit(), "load": LoadPort(cfg), "enable": bit(), "busy": bit()},
-        **{"i": BlockStream(cfg), "o": GroupStream(cfg), "cfg": cfg},
-    }
-
-
 @block
-def occupancy(clk, rst, enable, entered, inside, popped, o, busy, hold, sizes, cfg):
-    """Whether frames are inside; without a program and without frames the core is held in reset."""
-    most = cfg.fifo_depth + 4 * cfg.streams
+def occupancy(clk, rst, enable, entered, inside, popped, o, busy, ready, hold, sizes, cfg):
+    """Whether frames are inside; without a program and without frames the core is held in reset.
+
+    A program is ready when the last of its words has passed all PEs.
+    """
+    most, loading = cfg.fifo_depth + 4 * cfg.streams, cfg.groups + LOAD_DELAY
+    missing = bit()
     count = Signal(intbv(0, min=0, max=most + 1))
 
     @always(clk.posedge)
@@ -274,10 +272,11 @@ def occupancy(clk, rst, enable, entered, inside, popped, o, busy, hold, sizes, c
 
     @always_comb
     def compare():
+        missing.next = rst or not enable
         busy.next = count != 0 or inside
-        hold.next = rst or (not enable and count == 0 and not inside)
+        hold.next = rst or (not ready and count == 0 and not inside)
 
-    return track, compare
+    return track, compare, delay_control(clk, missing, enable, ready, loading)
 
 
 @block
@@ -287,8 +286,7 @@ def load_port(clk, load, loaded, cfg):
     valid, unit = bit(), bits(len(load.unit))
     address, data = bits(len(load.address)), bits(len(load.data))
     pes, n_pe = loaded.pes, cfg.n_pe
-    pe_unit_bits, pe_address_bits = len(pes.unit), len(pes.address)
-    pe_data_bits = len(pes.data)
+    pe_address_bits, pe_data_bits = len(pes.address), len(pes.data)
 
     @always(clk.posedge)
     def registers():
@@ -302,7 +300,7 @@ def load_port(clk, load, loaded, cfg):
     @always(clk.posedge)
     def chain():
         pes.valid.next = valid and unit < n_pe
-        pes.unit.next = unit[pe_unit_bits:]
+        pes.unit.next = unit
         pes.address.next = address[pe_address_bits:]
         pes.data.next = data[pe_data_bits:]
 
@@ -334,7 +332,7 @@ def low_bits(wide, narrow):
 def spectra(
     clk,
     rst,
-    enable,
+    ready,
     i,
     given,
     op,
@@ -352,6 +350,7 @@ def spectra(
     """From the blocks of the input and of the cells to the operands of the columns.
 
     Ports
+        ready : a program is there
         i : the input stream
         given, op : what the cells give, and their operation
         release : the input has been read for the last time
@@ -363,7 +362,6 @@ def spectra(
     W, delay = cfg.slices, spectrum_delay(cfg)
     alignment, place_bits = max(W, cfg.fold), len(written.place)
     x_at, h_at = Position(place_bits, 1), Position(place_bits, 1)
-    first_x = Signal(intbv(0)[place_bits:])
     accepted, end, complete, whole, of_cells, produced = (bit() for _ in range(6))
     x, x_end, x_all, h, h_end, h_all = (bit() for _ in range(6))  # at the write
     h_soon, h_end_soon, h_all_soon = (bit() for _ in range(3))  # a cycle before
@@ -393,7 +391,7 @@ def spectra(
         delay_control(clk, rst, h_all_soon, h_all, 1),
     ]
     counts = [
-        advance(clk, rst, x, x_end, x_all, x_at, first_x, 1, alignment),
+        advance(clk, rst, x, x_end, x_all, x_at, 0, 1, alignment),
         advance(clk, rst, h, h_end, h_all, h_at, sizes.first_column, W, alignment),
         advance(
             clk, rst, h_soon, h_end_soon, h_all_soon, written, sizes.first_column, W, alignment
@@ -415,7 +413,7 @@ def spectra(
             clk,
             rst,
             i,
-            enable,
+            ready,
             given.valid,
             release,
             accepted,
@@ -674,13 +672,14 @@ def products(clk, rst, loaded, command, operand_bus, tags, rows, cfg):
     sums = [bits(cfg.drain * cfg.sums_bits) for _ in range(cfg.groups)]
     total = bits(cfg.drain * cfg.sums_bits)
     more, narrow, shift = bit(), bit(), bits(len(tags.shift))
-    bus, delay = buses[0], sums_delay(cfg)
+    bus, delay, all_lanes = buses[0], sums_delay(cfg), (1 << cfg.fold) - 1
     row_sums = [bits(cfg.sums_bits) for _ in range(cfg.drain)]
 
     @always_comb
     def first_bus():
         bus.operands.next = operand_bus
         bus.address.next = command.weight
+        bus.enable.next = all_lanes
 
     control = [
         delay_control(clk, rst, command.step, bus.step, BUS_DELAY),
@@ -724,9 +723,8 @@ def cells(clk, rst, loaded, tags, rows, fresh, frame, op, given, cfg):
     program = SimpleNamespace(take=bit(), valid=bit(), op=Fields(fields))
     address, word = bits(address_bits(cfg.program_depth)), bits(sum(fields.values()))
     at, soon = (Position(1 + address_bits(cfg.row_depth), 1) for _ in range(2))
-    first = Signal(intbv(0)[len(at.place) :])
     command, load, fmt = CellCommand(cfg), bit(), Format(cfg)
-    end, end_soon, done_soon, stored, of_lstm, of_gru = (bit() for _ in range(6))
+    end, end_soon, done_soon, stored = (bit() for _ in range(4))
     r_rows = [bits(len(rows.address)) for _ in range(GATES)]
     r_bias = bits(len(command.parameters))
     w_state, rotation = bits(len(command.state)), bits(2)
@@ -747,7 +745,7 @@ def cells(clk, rst, loaded, tags, rows, fresh, frame, op, given, cfg):
 
     valids = {kind: bit() for kind in used}
     lasts = {kind: bit() for kind in used}
-    stores = {kind: bit() for kind in used}
+    stores = {kind: bit() for kind in used if kind != LINEAR}
     control = []
     for kind in used:
         of_kind, last_of_kind = bit(), bit()
@@ -765,12 +763,11 @@ def cells(clk, rst, loaded, tags, rows, fresh, frame, op, given, cfg):
     control += [
         any_of(list(valids.values()), given.valid),
         any_of(list(lasts.values()), given.last),
-        state_writer(clk, load, program.op, list(stores.values()), op, stored, w_state),
         delay_control(clk, rst, tags.end, end_soon, before_write),
         delay_control(clk, rst, tags.done, done_soon, before_write),
         delay_control(clk, rst, end_soon, end, STATE_LEAD + 1),
-        advance(clk, rst, rows.enable, end, end, at, first, 1),
-        advance(clk, rst, done_soon, end_soon, end_soon, soon, first, 1),
+        advance(clk, rst, rows.enable, end, end, at, 0, 1),
+        advance(clk, rst, done_soon, end_soon, end_soon, soon, 0, 1),
         delay_bits(clk, command.parameters, r_bias, STATE_LEAD - BIAS_LEAD),
         delay_bits(clk, command.rotation, rotation, STATE_LEAD + 1),
         [
@@ -780,6 +777,10 @@ def cells(clk, rst, loaded, tags, rows, fresh, frame, op, given, cfg):
         limits(clk, fmt, cfg),
         formats(op, fmt),
     ]
+    if stores:
+        control.append(
+            state_writer(clk, load, program.op, list(stores.values()), op, stored, w_state)
+        )
     slices = [
         cell_slice(
             clk,
@@ -1030,7 +1031,7 @@ def rotate(clk, lane0, lane1, lane2, lane3, turn, slot):
 @block
 def lane(clk, gates, peepholes, state, new_state, op, fmt, partial, result, n, cfg):
     """Word n of a cell block: the lanes of every kind beside each other, and the choice."""
-    outputs, states = {LINEAR: word(cfg.row_length)}, {}
+    outputs, states, chosen = {LINEAR: word(cfg.row_length)}, {}, word(cfg.row_length)
     logic = [
         linear_lane(clk, gates[0], gates[GATES], outputs[LINEAR], fmt, cfg),
     ]
@@ -1051,60 +1052,48 @@ def lane(clk, gates, peepholes, state, new_state, op, fmt, partial, result, n, c
         ]
     return (
         logic,
-        choose_result(op, outputs, partial, result, n),
+        choose_result(op, outputs, chosen),
+        keep(op, partial, chosen, result, n),
         choose_state(op, states, new_state) if states else (),
     )
 
 
 @block
-def choose_result(op, outputs, partial, result, n):
-    """The lane's result of the operation's kind; zero past the end of a vector. No register."""
-    kept = bit()
-
-    @always_comb
-    def compare():
-        kept.next = not partial or n <= op.used
-
+def choose_result(op, outputs, result):
+    """The lane's result of the operation's kind. No register."""
     linear = outputs[LINEAR]
     others = [(kind, output) for kind, output in outputs.items() if kind != LINEAR]
     if not others:
-
-        @always_comb
-        def one():
-            result.next = 0
-            if kept:
-                result.next = linear
-
-        return compare, one
-
-    if len(others) == 1:
-        ((kind, other),) = others
-
-        @always_comb
-        def two():
-            result.next = 0
-            if kept:
-                if op.kind == kind:
-                    result.next = other
-                else:
-                    result.next = linear
-
-        return compare, two
-
-    lstm, gru = outputs[LSTM], outputs[GRU]
+        return wire(linear, result)
+    (first_kind, first), (_, last) = others[0], others[-1]
 
     @always_comb
-    def three():
-        result.next = 0
-        if kept:
-            if op.kind == LSTM:
-                result.next = lstm
-            elif op.kind == GRU:
-                result.next = gru
-            else:
-                result.next = linear
+    def choose():
+        if op.kind == LINEAR:
+            result.next = linear
+        elif op.kind == first_kind:
+            result.next = first
+        else:
+            result.next = last
 
-    return compare, three
+    return choose
+
+
+@block
+def keep(op, partial, word_n, kept, n):
+    """Word n of a block if it belongs to the vector, else zero. No register."""
+    if n == 0:
+        return wire(word_n, kept)
+    before = n - 1
+
+    @always_comb
+    def clear():
+        if partial and op.used <= before:
+            kept.next = 0
+        else:
+            kept.next = word_n
+
+    return clear
 
 
 @block

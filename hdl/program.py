@@ -64,6 +64,13 @@ Fields = dict[str, int]
 """Names of an instruction's fields and their bits, the first in the least significant bits."""
 
 
+FLAGS = frozenset(
+    "two narrow release end sigmoid_g reset_before reset_only relu biased rotate store spectrum"
+    " produced output".split()
+)
+"""Fields that are yes or no; all others are numbers."""
+
+
 class Source(IntEnum):
     """Where the columns of a segment come from, and so when they are there."""
 
@@ -600,7 +607,8 @@ class _Compiler:
         columns = [None if last else self.vector(layer.output_size) for _ in x]
         bias = np.zeros((GATES, len(layer.W) * layer.block_size), np.int64)
         bias[0, : layer.output_size] = layer.bias
-        flags = {"biased"} | {"narrow"} * narrow | {"relu"} * (layer.activation == "relu")
+        optional = {"narrow": narrow, "relu": layer.activation == "relu"}
+        flags = {"biased", *(name for name, wanted in optional.items() if wanted)}
         self.linear_cells(
             len(layer.W), layer.output_size, rows, columns, layer.output, last, flags, bias
         )
@@ -828,7 +836,7 @@ def check_layer(n: int, layer: IntegerLayer, cfg: CoreConfig) -> None:
     word_length("output", formats.output, cfg.activation)
     lanes = {"gru"}
     if isinstance(layer, IntegerLSTM):
-        lanes = {"lstm"} | {"peephole"} * (cell.peephole is not None)
+        lanes = {"lstm"} if cell.peephole is None else {"lstm", "peephole"}
         word_length("cell", cell.cell, cfg.cell)
         within("cell's fraction", cell.cell.fraction_length, cfg.cell_fraction)
         if cell.peephole is not None:

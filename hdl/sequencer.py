@@ -13,7 +13,7 @@ from myhdl import Signal, always, always_comb, block, concat, intbv, modbv
 
 from hdl.arith import bit, bits, cut_bits, memory
 from hdl.config import GATES, address_bits
-from hdl.program import Source, cell_fields, matrix_fields
+from hdl.program import FLAGS, Source, cell_fields, matrix_fields
 
 INPUT, PREVIOUS = int(Source.INPUT), int(Source.PREVIOUS)
 
@@ -28,7 +28,7 @@ class Fields:
 
     def __init__(self, fields):
         for name, length in fields.items():
-            setattr(self, name, bits(length))
+            setattr(self, name, bit() if name in FLAGS else bits(length))
 
 
 class MatrixCommand:

@@ -1,0 +1,163 @@
+"""The cycles of a program, without a simulator: what :mod:`hdl.sequencer` does when.
+
+Everything in the core takes a fixed time but the two sequencers' waiting, so a few maxima give the
+cycle of every step. Frames are offered without a pause and results are taken at once.
+"""
+
+from dataclasses import dataclass, field
+
+from hdl.cell import STATE_LEAD
+from hdl.core import ROWS_DELAY, lane_latency, rows_delay, spectrum_delay
+from hdl.core import kinds as kinds_of
+from hdl.program import MatrixOp, Program, Source, align
+
+FETCH = 4
+"""Cycles from the start of an operation to the first in which the next one can start."""
+
+
+@dataclass
+class Frame:
+    """The cycles of one frame.
+
+    Attributes:
+        steps: for each matrix operation the cycle of each of its steps.
+        cells: for each cell operation the cycle of each of its cell blocks.
+        output: the cycle in which the last result is queued.
+    """
+
+    steps: list[list[int]] = field(default_factory=list)
+    cells: list[list[int]] = field(default_factory=list)
+    output: int = 0
+
+    @property
+    def start(self) -> int:
+        """The cycle of the first step."""
+        return self.steps[0][0]
+
+
+class Schedule:
+    """The steady state of a program.
+
+    Args:
+        program: the program.
+        frames: how many are laid out; the last two give the period.
+
+    Attributes:
+        frames: list of Frame (of all streams together).
+    """
+
+    def __init__(self, program: Program, frames: int = 8):
+        self.program = program
+        self.frames: list[Frame] = []
+        self._written: dict[tuple[int, int], int] = {}  # (frame, column) -> first cycle to read it
+        self._given: set[int] = set()  # cycles in which the FFT takes what the cells give
+        self._input_free = [0, 0]  # cycles from which an input can come in
+        self._free = 0  # of the matrix: the next step's earliest cycle
+        self._row_end = 0  # the earliest cycle of the next row's end
+        self._cell_free = 0
+        self._cell_starts: list[int] = []
+        for number in range(frames):
+            self._frame(number)
+
+    @property
+    def period(self) -> int:
+        """Cycles from frame to frame, of all streams together."""
+        return self.frames[-1].start - self.frames[-2].start
+
+    @property
+    def cycles_per_frame(self) -> float:
+        """Cycles from frame to frame of any stream."""
+        return self.period / self.program.streams
+
+    @property
+    def utilization(self) -> float:
+        """Share of the PEs' cycles that do a block product of the model."""
+        return self.program.limit / self.cycles_per_frame
+
+    def _frame(self, number: int) -> None:
+        program, frame = self.program, Frame()
+        self.frames.append(frame)
+        rows: list[int] = []  # the first cycle in which the cells can use a row group
+        waiting = list(program.cell)
+        start = max(self._free, self._input(number))
+        if number >= 2:
+            start = max(start, self._cell_starts[number - 1] + 1)
+        self._free = start
+        for op in program.matrix:
+            while waiting and self._needs(op, number):
+                self._cells(waiting.pop(0), rows, frame, number)
+            rows += self._matrix(op, frame, number)
+        while waiting:
+            self._cells(waiting.pop(0), rows, frame, number)
+        self._cell_starts.append(self._cell_free)
+
+    def _needs(self, op: MatrixOp, number: int) -> bool:
+        """Whether an operation waits for columns that are not laid out yet."""
+        return any(
+            s.source is Source.CURRENT and (number, s.last) not in self._written
+            for s in op.segments
+        )
+
+    def _input(self, number: int) -> int:
+        """The first cycle in which a frame's input allows its start."""
+        cycle = self._input_free.pop(0)
+        for _ in range(self.program.streams * self.program.input_blocks):
+            while cycle in self._given:
+                cycle += 1
+            cycle += 1
+        return cycle + 1 + spectrum_delay(self.program.cfg) + 1
+
+    def _matrix(self, op: MatrixOp, frame: Frame, number: int) -> list[int]:
+        """Lay out an operation; return the cycles from which its rows can be used."""
+        cfg, steps, rows = self.program.cfg, [], []
+        begin = self._free
+        for n, groups in enumerate(op.drains(cfg)):
+            last_pass = n == op.passes(cfg) - 1
+            for segment in op.segments:
+                for column in range(segment.base, segment.last + 1, op.fold):
+                    cycle = max(self._free, self._column(segment.source, column, op.fold, number))
+                    ends_segment = column + op.fold > segment.last
+                    if ends_segment and segment is op.segments[-1]:
+                        cycle = max(cycle, self._row_end)
+                        if last_pass and op is not self.program.matrix[-1]:
+                            cycle = max(cycle, begin + FETCH - 1)
+                    if ends_segment and segment.source is Source.INPUT and last_pass and op.release:
+                        self._input_free.append(cycle + 2)
+                    steps.append(cycle)
+                    self._free = cycle + 1
+            self._row_end = steps[-1] + groups * op.fold
+            first = steps[-1] + 1 + rows_delay(cfg) - STATE_LEAD
+            rows += [first + (g + 1) * op.fold - 1 for g in range(groups)]
+        frame.steps.append(steps)
+        return rows
+
+    def _column(self, source: Source, column: int, fold: int, number: int) -> int:
+        """The first cycle in which a step can take the columns from this one on."""
+        if source is Source.INPUT:
+            return 0
+        of = number if source is Source.CURRENT else number - 1
+        return max((self._written.get((of, column + n), 0) for n in range(fold)), default=0)
+
+    def _cells(self, op, rows: list[int], frame: Frame, number: int) -> None:
+        """Lay out a cell operation."""
+        cfg = self.program.cfg
+        longest = max(lane_latency(kind, cfg) for kind in kinds_of(cfg))
+        cycle, cycles = self._cell_free, []
+        for j in range(op.iterations(cfg)):
+            group = op.key + (j // 4 if op.rotate else j)
+            cycle = max(cycle, rows[group])
+            cycles.append(cycle)
+            given = cycle + 1 + ROWS_DELAY + lane_latency(op.kind, cfg)
+            self._given.add(given)
+            if op.output:
+                frame.output = given
+            if op.column is not None:
+                end = j == op.iterations(cfg) - 1
+                until = (
+                    align(op.column + op.blocks, cfg) if end else op.column + (j + 1) * cfg.slices
+                )
+                for column in range(op.column + j * cfg.slices, until):
+                    self._written[number, column] = given + 1 + spectrum_delay(cfg)
+            cycle += 1
+        self._cell_free = cycles[-1] + ROWS_DELAY + longest + 4
+        frame.cells.append(cycles)
