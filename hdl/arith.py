@@ -210,6 +210,20 @@ def round_sum(clk, a, b, rounded, shift):
 
 
 @block
+def saturate_sum(clk, a, b, rounded, shift):
+    """Divide a + b by 2**shift, shift >= 1, rounding half up, and saturate, one cycle later."""
+    half = constant(1 << (shift - 1))
+    total = word(max(len(a), len(b)) + 2)
+    exact = word(len(total) - shift)
+
+    @always_comb
+    def add_half():
+        total.next = a + b + half
+
+    return add_half, cut(total, exact, shift, len(exact)), saturate(clk, exact, rounded)
+
+
+@block
 def add_scaled(clk, a, b, total, shift):
     """Total is a + b / 2**shift, shift >= 0, rounded half up, one cycle later."""
     if shift == 0:
@@ -266,17 +280,41 @@ def shift_left(a, shifted, shift, low=0):
 
 
 @block
+def shift_left_by(a, shifted, amount):
+    """Shifted is a * 2**amount, of a signal or a constant. No register.
+
+    It has :func:`raised_length` bits, so that no amount is too large.
+    """
+    if isinstance(amount, int):
+        return shift_left(a, shifted, amount)
+    wide = word(len(shifted))
+
+    @always_comb
+    def put():
+        shifted.next = wide << amount
+
+    return wire(a, wide), put
+
+
+def raised_length(length, amount):
+    """Bits of a word of ``length`` bits times 2**amount, whatever the amount's signal is."""
+    return length + (amount if isinstance(amount, int) else (1 << len(amount)) - 1)
+
+
+@block
 def saturate(clk, a, saturated):
     """Clip a to the word length of ``saturated``, one cycle later."""
     lowest = -(1 << (len(saturated) - 1))
-    return clip(clk, a, saturated, lowest, -lowest - 1)
+    return clip(clk, a, saturated, constant(lowest), constant(-lowest - 1))
 
 
 @block
 def clip(clk, a, clipped, lowest, highest):
-    """Clip a to a range, which the word of ``clipped`` holds, one cycle later."""
+    """Clip a to a range, which the word of ``clipped`` holds, one cycle later.
+
+    The range's ends are constants, or words as long as ``clipped``.
+    """
     length = len(clipped)
-    lowest, highest = constant(lowest), constant(highest)
     wide = word(max(len(a), length) + 1)
 
     @always_comb
@@ -293,6 +331,65 @@ def clip(clk, a, clipped, lowest, highest):
             clipped.next = wide[length:].signed()
 
     return extend, store
+
+
+@block
+def clip_sum(clk, early, late, clipped, lowest, highest, shift=0):
+    """Clip early + late / 2**shift, rounded half up, to a range, one cycle after ``late``.
+
+    ``early`` comes a cycle before ``late``: what it leaves below and above is ready when ``late``
+    comes, so that adding and comparing go on beside each other. The range's ends are as those of
+    :func:`clip`.
+    """
+    # twice of everything, so that the bit that rounds goes along
+    length = len(clipped)
+    halves = word(len(late) - shift + 1)
+    known = word(len(early))
+    above, below = (word(max(len(early), length) + 2) for _ in range(2))
+    known_halves = word(len(known) + 1)
+    above_halves, below_halves = word(len(above) + 1), word(len(below) + 1)
+    total = word(max(len(known_halves), len(halves)) + 1)
+    top = min(len(total), length + 1)
+
+    @always(clk.posedge)
+    def take_early():
+        known.next = early
+        above.next = highest - early
+        below.next = lowest - early - 1
+
+    @always_comb
+    def add_up():
+        total.next = known_halves + halves
+
+    @always(clk.posedge)
+    def store():
+        if halves > above_halves:
+            clipped.next = highest
+        elif halves < below_halves:
+            clipped.next = lowest
+        else:
+            clipped.next = total[top:1].signed()
+
+    return (
+        cut(late, halves, shift - 1, len(halves)) if shift else shift_left(late, halves, 1),
+        take_early,
+        shift_left(known, known_halves, 1, 1),
+        shift_left(above, above_halves, 1),
+        shift_left(below, below_halves, 1, 1),
+        add_up,
+        store,
+    )
+
+
+@block
+def rom(clk, address, q, content):
+    """Constants to choose from: q is that of an address, one cycle later."""
+
+    @always(clk.posedge)
+    def look_up():
+        q.next = content[address]
+
+    return look_up
 
 
 @block
