@@ -145,6 +145,25 @@ def delay(clk, d, q, cycles):
 
 
 @block
+def delay_bit(clk, d, q, cycles):
+    """A delay of a bit by ``cycles`` cycles, one or more."""
+    if cycles == 1:
+        return register(clk, d, q)
+    kept = cycles - 1
+    line = bits(cycles)
+
+    @always(clk.posedge)
+    def shift():
+        line.next = concat(line[kept:], d)
+
+    @always_comb
+    def end():
+        q.next = line[kept]
+
+    return shift, end
+
+
+@block
 def wire(d, q):
     """No register and no delay; q may be the longer word."""
 
@@ -200,12 +219,12 @@ def multiply(clk, a, b, product):
 
 
 @block
-def scale(clk, a, product, factor):
-    """Product is the constant ``factor`` times a, one cycle later."""
+def scale(clk, a, product, factor, offset=0):
+    """Product is the constant ``factor`` times a, plus a constant, one cycle later."""
 
     @always(clk.posedge)
     def store():
-        product.next = a * factor
+        product.next = a * factor + offset
 
     return store
 
@@ -226,6 +245,20 @@ def round_sum(clk, a, b, rounded, shift):
         rounded.next = total[top:shift].signed()
 
     return add_half, store
+
+
+@block
+def saturate_sum(clk, a, b, rounded, shift):
+    """Divide a + b by 2**shift, shift >= 1, rounding half up, and saturate, one cycle later."""
+    half = constant(1 << (shift - 1))
+    total = word(max(len(a), len(b)) + 2)
+    exact = word(len(total) - shift)
+
+    @always_comb
+    def add_half():
+        total.next = a + b + half
+
+    return add_half, cut(total, exact, shift, len(exact)), saturate(clk, exact, rounded)
 
 
 @block
@@ -285,17 +318,102 @@ def shift_left(a, shifted, shift, low=0):
 
 
 @block
+def shift_left_by(a, shifted, amount):
+    """Shifted is a * 2**amount, of a signal or a constant. No register.
+
+    It has :func:`raised_length` bits, so that no amount is too large.
+    """
+    if isinstance(amount, int):
+        return shift_left(a, shifted, amount)
+    wide = word(len(shifted))
+
+    @always_comb
+    def put():
+        shifted.next = wide << amount
+
+    return wire(a, wide), put
+
+
+def raised_length(length, amount):
+    """Bits of a word of ``length`` bits times 2**amount, whatever the amount's signal is."""
+    return length + (amount if isinstance(amount, int) else (1 << len(amount)) - 1)
+
+
+@block
 def saturate(clk, a, saturated):
     """Clip a to the word length of ``saturated``, one cycle later."""
     lowest = -(1 << (len(saturated) - 1))
-    return clip(clk, a, saturated, lowest, -lowest - 1)
+    return clip(clk, a, saturated, constant(lowest), constant(-lowest - 1))
+
+
+@block
+def saturate_either(clk, a, narrow, saturated, length, narrow_length):
+    """Clip a to a word of ``length`` bits, or if narrow of ``narrow_length``, one cycle later.
+
+    Equal lengths make nothing of ``narrow``.
+    """
+    wide = word(max(len(a), length + 1, narrow_length + 1))
+    sign, kept = len(wide) - 1, len(saturated)
+    over, over_narrow, over_either = bit(), bit(), bit()
+    highest, highest_narrow = (constant((1 << (n - 1)) - 1) for n in (length, narrow_length))
+    lowest, lowest_narrow = -highest - 1, -highest_narrow - 1
+
+    @always_comb
+    def choose():
+        if narrow:
+            over_either.next = over_narrow
+        else:
+            over_either.next = over
+
+    @always(clk.posedge)
+    def store():
+        if not over_either:
+            saturated.next = wide[kept:].signed()
+        elif narrow:
+            if wide[sign]:
+                saturated.next = lowest_narrow
+            else:
+                saturated.next = highest_narrow
+        else:
+            if wide[sign]:
+                saturated.next = lowest
+            else:
+                saturated.next = highest
+
+    return (
+        wire(a, wide),
+        overflow(wide, over, length),
+        overflow(wide, over_narrow, narrow_length),
+        choose,
+        store,
+    )
+
+
+@block
+def overflow(a, over, length):
+    """Tell whether a is too large for ``length`` bits: those above differ. No register."""
+    whole, low = len(a), length - 1
+    ones = constant((1 << (whole - low)) - 1)
+    top = bits(whole - low)
+
+    @always_comb
+    def cut_top():
+        top.next = a[whole:low]
+
+    @always_comb
+    def compare():
+        over.next = (top != 0) and (top != ones)
+
+    return cut_top, compare
 
 
 @block
 def clip(clk, a, clipped, lowest, highest):
-    """Clip a to a range, which the word of ``clipped`` holds, one cycle later."""
+    """Clip a to a range, which the word of ``clipped`` holds, one cycle later.
+
+    The range's ends are constants, or words as long as ``clipped``.
+    """
     length = len(clipped)
-    lowest, highest = constant(lowest), constant(highest)
     wide = word(max(len(a), length) + 1)
 
     @always_comb
@@ -329,6 +447,65 @@ def ram(clk, w_enable, w_address, w_data, r_address, r_data, depth):
         r_data.next = storage[r_address]
 
     return access
+
+
+@block
+def clip_sum(clk, early, late, clipped, lowest, highest, shift=0):
+    """Clip early + late / 2**shift, rounded half up, to a range, one cycle after ``late``.
+
+    ``early`` comes a cycle before ``late``: what it leaves below and above is ready when ``late``
+    comes, so that adding and comparing go on beside each other. The range's ends are as those of
+    :func:`clip`.
+    """
+    # twice of everything, so that the bit that rounds goes along
+    length = len(clipped)
+    halves = word(len(late) - shift + 1)
+    known = word(len(early))
+    above, below = (word(max(len(early), length) + 2) for _ in range(2))
+    known_halves = word(len(known) + 1)
+    above_halves, below_halves = word(len(above) + 1), word(len(below) + 1)
+    total = word(max(len(known_halves), len(halves)) + 1)
+    top = min(len(total), length + 1)
+
+    @always(clk.posedge)
+    def take_early():
+        known.next = early
+        above.next = highest - early
+        below.next = lowest - early - 1
+
+    @always_comb
+    def add_up():
+        total.next = known_halves + halves
+
+    @always(clk.posedge)
+    def store():
+        if halves > above_halves:
+            clipped.next = highest
+        elif halves < below_halves:
+            clipped.next = lowest
+        else:
+            clipped.next = total[top:1].signed()
+
+    return (
+        cut(late, halves, shift - 1, len(halves)) if shift else shift_left(late, halves, 1),
+        take_early,
+        shift_left(known, known_halves, 1, 1),
+        shift_left(above, above_halves, 1),
+        shift_left(below, below_halves, 1, 1),
+        add_up,
+        store,
+    )
+
+
+@block
+def rom(clk, address, q, content):
+    """Constants to choose from: q is that of an address, one cycle later."""
+
+    @always(clk.posedge)
+    def look_up():
+        q.next = content[address]
+
+    return look_up
 
 
 @block

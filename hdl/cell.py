@@ -1,33 +1,55 @@
-"""What a recurrent cell does after the matrix products: a cell a cycle.
+"""What a layer does after the matrix product: a cell a cycle.
 
 k lanes beside each other take a cell block. A pre-activation goes to its activation unsaturated,
 since that clips; a product is rounded within the sum that it enters.
+
+Parameters and states come before the pre-activations z, so that the sum with a bias, and with a
+product of the state before, is one addition when z comes.
 """
 
-from myhdl import block
+from myhdl import always, always_comb, block
 
 from hdl.activation import ACTIVATION_LATENCY, activation
 from hdl.arith import (
     add,
     add_scaled,
+    clip_sum,
+    cut,
     delay,
     multiply,
+    raised_length,
     register,
-    round_sum,
     saturate,
+    saturate_sum,
     shift_left,
+    shift_left_by,
     shift_round,
     subtract,
     word,
 )
+from hdl.formats import units
 
-GRU_LATENCY = 2 * ACTIVATION_LATENCY + 6
+STATE_LEAD = 4
+"""Cycles by which the state before, and peephole weights, come before z."""
+
+BIAS_LEAD = 2
+"""Cycles by which biases come before z."""
+
+CELL_STATE_LATENCY = ACTIVATION_LATENCY + 2
+"""Cycles from z to c_o of :func:`lstm_lane`."""
+
+GRU_LATENCY = 2 * ACTIVATION_LATENCY + 4
 """Cycles from z to h_o of :func:`gru_lane`."""
 
+LINEAR_LATENCY = 1
+"""Cycles from z to y of :func:`linear_lane`."""
 
-def lstm_latency(peephole):
-    """Cycles from z to h and c_o of :func:`lstm_lane`: 17 with peepholes, else 13."""
-    return 2 * ACTIVATION_LATENCY + (9 if peephole else 5)
+
+def lstm_latency(cfg):
+    """Cycles from z to h of :func:`lstm_lane`: 13 with peepholes, else 12."""
+    tanh_c = CELL_STATE_LATENCY + ACTIVATION_LATENCY
+    o = CELL_STATE_LATENCY + 1 + ACTIVATION_LATENCY if "peephole" in cfg.cells else 0
+    return max(tanh_c, o) + 2
 
 
 @block
@@ -44,163 +66,269 @@ def lstm_lane(
     c_i,
     h,
     c_o,
-    formats,
-    cell_activation="tanh",
+    fmt,
+    cfg,
     p0=None,
     p1=None,
     p2=None,
 ):
     """One LSTM cell after the matrix products.
 
-    Equals :func:`ernn.fixed.lstm_cell` bit for bit.
+    Equals :func:`ernn.fixed.lstm_cell` bit for bit, in any of the formats that ``cfg`` has.
 
     Latency, resources
-        ``lstm_latency(peephole)`` cycles, a cell a cycle; 8 DSPs, 11 with peepholes.
+        ``lstm_latency(cfg)`` cycles, a cell a cycle; 8 DSPs, 11 with peepholes.
 
     Ports
-        z0, z1, z2, z3 : W x + U h of the gates i, f, g, o; formats.preactivation
-        b0, b1, b2, b3 : their biases; formats.preactivation
-        c_i : the state before; formats.cell
-        h : the hidden state; formats.gate
-        c_o : the new state, in the same cycle as h; formats.cell
-        p0, p1, p2 : peephole weights of i, f and o, formats.peephole; None without
+        z0, z1, z2, z3 : W x + U h of the gates i, f, g, o; words of cfg.row_length bits that hold
+            cfg.preactivation bits
+        b0, b1, b2, b3 : their biases, as z; ``BIAS_LEAD`` cycles before z
+        c_i : the state before, cfg.cell bits; ``STATE_LEAD`` cycles before z
+        h : the hidden state; cfg.gate
+        c_o : the new state, cfg.cell bits; ``CELL_STATE_LATENCY`` cycles after z
+        fmt : Format(cfg), with what :func:`hdl.formats.limits` makes
+        p0, p1, p2 : if ``cfg`` has peepholes, the weights of i, f and o, cfg.weight bits; zero in
+            a layer without; as c_i
     """
-    gate, cell = formats.gate, formats.cell
-    P, G, C = formats.preactivation.word_length, gate.word_length, cell.word_length
-    peephole = p0 is not None
-    ready = 2 if peephole else 1  # cycle of the pre-activations of i, f and g
-
-    sum_i, sum_f, sum_g, sum_o = (word(P + 1) for _ in range(4))
+    P, G, C = cfg.preactivation, cfg.activation, cfg.cell
+    peephole = "peephole" in cfg.cells
+    gate, unit = cfg.gate.fraction_length, units(cfg)
+    z, b = [word(P) for _ in range(4)], [word(P) for _ in range(4)]
     logic = [
-        add(clk, z0, b0, sum_i),
-        add(clk, z1, b1, sum_f),
-        add(clk, z2, b2, sum_g),
-        add(clk, z3, b3, sum_o),
+        cut(long, short, 0, P)
+        for long, short in zip((z0, z1, z2, z3, b0, b1, b2, b3), z + b, strict=True)
     ]
 
+    # i and f see the state before; g and, until the new state is there, o do not
     if peephole:
-        seen_length = max(P + 1, len(p0) + C) + 1
-        seen_i, seen_f, seen_o = (word(seen_length) for _ in range(3))
-        late_g = word(P + 1)
+        weight = raised_length(cfg.weight, fmt.peephole_rise)
+        seen_length = max(P, weight + C - cfg.peephole_shift.high) + 2
+        c_peek = word(C)
+        p_i, p_f, p_o, p_late = (word(weight) for _ in range(4))
+        early_i, early_f = word(seen_length), word(seen_length)
         logic += [
-            peek(clk, p0, c_i, sum_i, seen_i, formats),
-            peek(clk, p1, c_i, sum_f, seen_f, formats),
-            register(clk, sum_g, late_g),
+            register(clk, c_i, c_peek),
+            raise_weight(clk, p0, p_i, fmt.peephole_rise),
+            raise_weight(clk, p1, p_f, fmt.peephole_rise),
+            raise_weight(clk, p2, p_o, fmt.peephole_rise),
+            peek(clk, p_i, c_peek, b[0], early_i, cfg),
+            peek(clk, p_f, c_peek, b[1], early_f, cfg),
         ]
     else:
-        seen_i, seen_f, late_g = sum_i, sum_f, sum_g
+        early_i, early_f = word(P), word(P)
+        logic += [register(clk, b[0], early_i), register(clk, b[1], early_f)]
+    early_g = word(P)
+    logic.append(register(clk, b[2], early_g))
 
     i, f, g, o, tanh_c = (word(G) for _ in range(5))
-    unit = formats.tanh if cell_activation == "tanh" else formats.sigmoid
     logic += [
-        activation(clk, seen_i, i, formats.sigmoid, P),
-        activation(clk, seen_f, f, formats.sigmoid, P),
-        activation(clk, late_g, g, unit, P),
+        activation(clk, z[0], i, unit.gate, fmt.gate_unit, early=early_i),
+        activation(clk, z[1], f, unit.gate, fmt.gate_unit, early=early_f),
+        activation(clk, z[2], g, unit.g, fmt.g_unit, fmt.sigmoid_g, early=early_g),
     ]
 
-    # c = f c + i g
-    align = gate.fraction_length - cell.fraction_length
-    c_late, c = word(C), word(C)
+    # c = f c + i g, with the fraction of f times the coarsest c; a finer c raises i g instead
+    align = gate - cfg.cell_fraction.low
+    c_late = word(C)
     kept, entered, aligned = word(G + C), word(2 * G), word(G + C + align)
-    shift = gate.fraction_length + align
-    exact = word(max(len(aligned), len(entered)) + 2 - shift)
+    raised = word(raised_length(len(entered), fmt.cell_rise))
     logic += [
-        delay(clk, c_i, c_late, ready + ACTIVATION_LATENCY),
+        delay(clk, c_i, c_late, STATE_LEAD + ACTIVATION_LATENCY),
         multiply(clk, f, c_late, kept),
         multiply(clk, i, g, entered),
         shift_left(kept, aligned, align),
-        round_sum(clk, aligned, entered, exact, shift),
-        saturate(clk, exact, c),
+        shift_left_by(entered, raised, fmt.cell_rise),
+        saturate_sum(clk, aligned, raised, c_o, gate + align),
     ]
 
     # h = o tanh(c)
     o_late, tanh_late, product = word(G), word(G), word(2 * G)
-    c_ready = ready + ACTIVATION_LATENCY + 3
     if peephole:
-        p2_late, sum_late = word(len(p2)), word(P + 1)
+        seen = word(weight + C)
+        b_late, sum_o, early_o = word(P), word(P + 1), word(P + 1)
         logic += [
-            delay(clk, p2, p2_late, c_ready),
-            delay(clk, sum_o, sum_late, c_ready),
-            peek(clk, p2_late, c, sum_late, seen_o, formats),
-            activation(clk, seen_o, o_late, formats.sigmoid, P),
-            activation(clk, exact, tanh_c, formats.tanh_cell, C),
-            delay(clk, tanh_c, tanh_late, 3),
+            delay(clk, p_o, p_late, STATE_LEAD - 1 + CELL_STATE_LATENCY),
+            multiply(clk, p_late, c_o, seen),
+            delay(clk, b[3], b_late, BIAS_LEAD),
+            add(clk, z[3], b_late, sum_o),
+            delay(clk, sum_o, early_o, CELL_STATE_LATENCY - 1),
+            activation(
+                clk,
+                seen,
+                o_late,
+                unit.gate,
+                fmt.gate_unit,
+                early=early_o,
+                shift=cfg.peephole_shift.high,
+            ),
+            activation(clk, c_o, tanh_c, unit.cell, fmt.cell_unit),
+            register(clk, tanh_c, tanh_late),
         ]
     else:
+        early_o = word(P)
         logic += [
-            activation(clk, sum_o, o, formats.sigmoid, P),
-            delay(clk, o, o_late, c_ready - ready - 1),
-            activation(clk, exact, tanh_late, formats.tanh_cell, C),
+            register(clk, b[3], early_o),
+            activation(clk, z[3], o, unit.gate, fmt.gate_unit, early=early_o),
+            delay(clk, o, o_late, CELL_STATE_LATENCY),
+            activation(clk, c_o, tanh_late, unit.cell, fmt.cell_unit),
         ]
     logic += [
         multiply(clk, o_late, tanh_late, product),
-        shift_round(clk, product, h, gate.fraction_length),
-        delay(clk, c, c_o, lstm_latency(peephole) - c_ready),
+        shift_round(clk, product, h, gate),
     ]
     return logic
 
 
 @block
-def peek(clk, weight, c, total, seen, formats):
-    """Add a peephole's rounded product to a sum: two cycles after weight and c, one after total."""
-    shift = formats.peephole.fraction_length + formats.cell.fraction_length
+def raise_weight(clk, weight, raised, rise):
+    """Bring a peephole weight to where its product takes the largest shift, one cycle later."""
+    shifted = word(len(raised))
+    return shift_left_by(weight, shifted, rise), register(clk, shifted, raised)
+
+
+@block
+def peek(clk, weight, c, bias, seen, cfg):
+    """Add a peephole's rounded product to a bias: two cycles after weight and c, one after it."""
     product = word(len(weight) + len(c))
     return (
         multiply(clk, weight, c, product),
-        add_scaled(clk, total, product, seen, shift - formats.preactivation.fraction_length),
+        add_scaled(clk, bias, product, seen, cfg.peephole_shift.high),
     )
 
 
 @block
-def gru_lane(clk, z0, z1, z2, z3, b0, b1, b2, b3, h_i, h_o, formats):
-    """One GRU cell after the matrix products, reset after the matrix.
+def gru_lane(clk, z0, z1, z2, z3, b0, b1, b2, b3, h_i, h_o, fmt, cfg):
+    """One GRU cell after the matrix products.
 
-    Equals :func:`ernn.fixed.gru_cell` bit for bit.
+    Equals bit for bit :func:`ernn.fixed.gru_cell`, reset after the matrix; in ``fmt.reset_only``
+    shift_round(r h), and in ``fmt.reset_before`` the cell after the matrix took that:
+    :func:`ernn.fixed.gru_update` of u and gru_candidate(z2, b2 + b3).
 
     Latency, resources
         ``GRU_LATENCY`` cycles, a cell a cycle; 5 DSPs.
 
     Ports
-        z0, z1, z2, z3 : W x + U h of r and u, W x of n, U h of n; formats.preactivation
-        b0, b1, b2, b3 : their biases; formats.preactivation
-        h_i, h_o : the state before and the new one; formats.gate
+        z0, z1, z2, z3 : W x + U h of r and u, W x of n, U h of n; words of cfg.row_length bits that
+            hold cfg.preactivation bits
+        b0, b1, b2, b3 : their biases, as z; ``BIAS_LEAD`` cycles before z
+        h_i : the state before, cfg.gate; ``STATE_LEAD`` cycles before z
+        h_o : the new state; cfg.gate
+        fmt : Format(cfg), with what :func:`hdl.formats.limits` makes
     """
-    P, G = formats.preactivation.word_length, formats.gate.word_length
-    shift = formats.gate.fraction_length
-
-    sum_r, sum_u, sum_n, sum_h = (word(P + 1) for _ in range(4))
-    r, u = word(G), word(G)
-    recurrent, recurrent_late = word(P), word(P)
+    P, G = cfg.preactivation, cfg.activation
+    gate, unit = cfg.gate.fraction_length, units(cfg)
+    z, b = [word(P) for _ in range(4)], [word(P) for _ in range(4)]
     logic = [
-        add(clk, z0, b0, sum_r),
-        add(clk, z1, b1, sum_u),
-        add(clk, z2, b2, sum_n),
-        add(clk, z3, b3, sum_h),
-        activation(clk, sum_r, r, formats.sigmoid, P),
-        activation(clk, sum_u, u, formats.sigmoid, P),
+        cut(long, short, 0, P)
+        for long, short in zip((z0, z1, z2, z3, b0, b1, b2, b3), z + b, strict=True)
+    ]
+
+    # r, u and the saturated U h + b, which a reset before the matrix does not have
+    early_r, early_u, b_recurrent = word(P), word(P), word(P)
+    r, u = word(G), word(G)
+    sum_h, recurrent, recurrent_used, recurrent_late = word(P + 1), word(P), word(P), word(P)
+    logic += [
+        register(clk, b[0], early_r),
+        register(clk, b[1], early_u),
+        activation(clk, z[0], r, unit.gate, fmt.gate_unit, early=early_r),
+        activation(clk, z[1], u, unit.gate, fmt.gate_unit, early=early_u),
+        delay(clk, b[3], b_recurrent, BIAS_LEAD),
+        add(clk, z[3], b_recurrent, sum_h),
         saturate(clk, sum_h, recurrent),
-        delay(clk, recurrent, recurrent_late, ACTIVATION_LATENCY - 1),
+        unless(recurrent, fmt.reset_before, recurrent_used),
+        delay(clk, recurrent_used, recurrent_late, ACTIVATION_LATENCY - 2),
     ]
 
-    # n = tanh(W x + b + r (U h + b))
-    reset, sum_late, n = word(G + P), word(P + 1), word(G)
-    candidate = word(max(P + 1, G + P - shift) + 1)
+    # n = tanh(W x + b + r (U h + b)); b + b if reset before
+    b_moved, b_sum, b_n = word(P), word(P + 1), word(P + 1)
+    sum_n, early_n = word(P + 2), word(P + 2)
+    reset, n, n_used = word(G + P), word(G), word(G)
     logic += [
+        only_if(b[3], fmt.reset_before, b_moved),
+        add(clk, b[2], b_moved, b_sum),
+        register(clk, b_sum, b_n),
+        add(clk, z[2], b_n, sum_n),
+        delay(clk, sum_n, early_n, ACTIVATION_LATENCY - 1),
         multiply(clk, r, recurrent_late, reset),
-        delay(clk, sum_n, sum_late, ACTIVATION_LATENCY + 1),
-        add_scaled(clk, sum_late, reset, candidate, shift),
-        activation(clk, candidate, n, formats.tanh, P),
+        activation(clk, reset, n, unit.candidate, fmt.candidate_unit, early=early_n, shift=gate),
+        unless(n, fmt.reset_only, n_used),
     ]
 
-    # h = n + u (h - n): between n and h, so it needs no saturation
-    h_late, u_late, n_late = word(G), word(G), word(G)
+    # h = n + u (h - n): between n and h, so it needs no saturation; r h as 0 + r (h - 0)
+    part, part_late, h_late, n_late = word(G), word(G), word(G), word(G)
     step, update = word(G + 1), word(2 * G + 1)
+    n_ready = 2 * ACTIVATION_LATENCY + 1
     logic += [
-        delay(clk, h_i, h_late, 2 * ACTIVATION_LATENCY + 3),
-        subtract(clk, h_late, n, step),
-        delay(clk, u, u_late, ACTIVATION_LATENCY + 3),
-        multiply(clk, u_late, step, update),
-        delay(clk, n, n_late, 2),
-        add_scaled(clk, n_late, update, h_o, shift),
+        choose(clk, fmt.reset_only, u, r, part),
+        delay(clk, part, part_late, n_ready - ACTIVATION_LATENCY),
+        delay(clk, h_i, h_late, STATE_LEAD + n_ready),
+        subtract(clk, h_late, n_used, step),
+        multiply(clk, part_late, step, update),
+        delay(clk, n_used, n_late, 2),
+        add_scaled(clk, n_late, update, h_o, gate),
     ]
     return logic
+
+
+@block
+def choose(clk, other, a, b, chosen):
+    """Chosen is b if ``other``, else a, one cycle later."""
+
+    @always(clk.posedge)
+    def store():
+        if other:
+            chosen.next = b
+        else:
+            chosen.next = a
+
+    return store
+
+
+@block
+def only_if(a, enable, masked):
+    """Masked is a if ``enable``, else zero. No register."""
+
+    @always_comb
+    def mask():
+        if enable:
+            masked.next = a
+        else:
+            masked.next = 0
+
+    return mask
+
+
+@block
+def unless(a, disable, masked):
+    """Masked is zero if ``disable``, else a. No register."""
+
+    @always_comb
+    def mask():
+        if disable:
+            masked.next = 0
+        else:
+            masked.next = a
+
+    return mask
+
+
+@block
+def linear_lane(clk, z, b, y, fmt, cfg):
+    """One output of a fully connected layer after the matrix product.
+
+    Equals the end of :meth:`ernn.quantize.integer.IntegerLinear.run` bit for bit: z + b saturated
+    to cfg.preactivation bits, or in ``fmt.narrow`` to cfg.activation bits, and in ``fmt.relu`` zero
+    where it is negative.
+
+    Latency, resources
+        ``LINEAR_LATENCY`` cycles, a value a cycle; no DSP.
+
+    Ports
+        z, b, y : words of cfg.row_length bits; b ``BIAS_LEAD`` cycles before z
+        fmt : Format(cfg), with what :func:`hdl.formats.limits` makes
+    """
+    early = word(cfg.row_length)
+    return (
+        register(clk, b, early),
+        clip_sum(clk, early, z, y, fmt.linear_lowest, fmt.linear_highest),
+    )

@@ -1,44 +1,95 @@
-"""Piece-wise linear units against ernn.fixed: every input that there is."""
+"""Piece-wise linear units against ernn.fixed: every input that there is, in every format."""
 
 import numpy as np
 import pytest
 from checking import Case, check
+from myhdl import block
 
 from ernn import fixed
 from ernn.activations import SIGMOID, TANH
 from ernn.fixed import FixedPoint
-from hdl.activation import ACTIVATION_LATENCY, activation
-from hdl.arith import word
+from hdl.activation import ACTIVATION_LATENCY, Controls, Unit, activation, controls
+from hdl.arith import bit, bits, word
+from hdl.config import Span
 
-FORMATS = [  # source, output: ranges wide and narrow, segments of many steps, of two and of one
-    (FixedPoint(11, 7), FixedPoint(12, 10)),
-    (FixedPoint(11, 4), FixedPoint(16, 14)),
-    (FixedPoint(9, 7), FixedPoint(16, 14)),
-    (FixedPoint(8, 3), FixedPoint(8, 6)),
+UNITS = [
+    (names, word_length, Span(*fractions), output)
+    for names in (("sigmoid",), ("tanh",), ("tanh", "sigmoid"))
+    for word_length, fractions, output in (
+        # ranges wide and narrow, segments of many steps, of two and of one; one format only
+        (11, (5, 8), FixedPoint(12, 10)),
+        (9, (6, 7), FixedPoint(16, 14)),
+        (8, (3, 5), FixedPoint(16, 14)),
+        (8, (3, 3), FixedPoint(8, 6)),
+    )
 ]
+SETTLED = 2
+"""Cycles until the controls are there."""
 
 
-def case(unit, source, output, guard_bits):
-    """Every word of ``guard_bits`` more than the source has."""
-    table = fixed.activation_table(unit, source, output)
-    length = source.word_length + guard_bits
-    x = np.arange(-(1 << (length - 1)), 1 << (length - 1))
-    return Case(
-        activation,
-        {"x": word(length), "y": word(output.word_length)},
-        {"table": table, "word_length": source.word_length},
-        {"x": x},
-        {"y": fixed.activation(source.saturate(x), table)},
-        ACTIVATION_LATENCY,
+def unit_of(names, *formats):
+    return Unit(tuple({"sigmoid": SIGMOID, "tanh": TANH}[name] for name in names), *formats)
+
+
+@block
+def unit_alone(clk, x, offset, choice, y, description):
+    """A unit and its controls; the offset and the choice stay as they are."""
+    unit = unit_of(*description)
+    control = Controls(unit)
+    choose = None if len(unit.functions) == 1 else choice
+    return (
+        controls(clk, offset, choice, control, unit),
+        activation(clk, x, y, unit, control, choose),
     )
 
 
-def test_every_input(tmp_path):
-    units = [(unit, *formats) for unit in (SIGMOID, TANH) for formats in FORMATS]
-    check([case(*unit, guard_bits) for unit in units for guard_bits in (0, 1)], tmp_path)
+def case(description, choice, fraction_length, guard_bits):
+    """Every word of ``guard_bits`` more than the source has."""
+    unit = unit_of(*description)
+    table = unit.table(choice, fraction_length)
+    length = unit.word_length + guard_bits
+    x = np.arange(-(1 << (length - 1)), 1 << (length - 1))
+    ports = {
+        "x": word(length),
+        "offset": bits(unit.fractions.bits),
+        "choice": bit(),
+        "y": word(unit.output.word_length),
+    }
+    inputs = {
+        "x": np.pad(x, (SETTLED, ACTIVATION_LATENCY)),
+        "offset": np.full(SETTLED + len(x) + ACTIVATION_LATENCY, unit.fractions.high - fraction_length),
+        "choice": np.full(SETTLED + len(x) + ACTIVATION_LATENCY, choice),
+    }
+    source = FixedPoint(unit.word_length, fraction_length)
+    y = fixed.activation(source.saturate(x), table)
+    latency = SETTLED + ACTIVATION_LATENCY
+    return Case(unit_alone, ports, {"description": description}, inputs, {"y": y}, latency)
+
+
+def cases(description, guard_bits):
+    unit = unit_of(*description)
+    return [
+        case(description, choice, fraction_length, guard_bits)
+        for choice in range(len(unit.functions))
+        for fraction_length in unit.fractions.values
+    ]
+
+
+@pytest.mark.parametrize(
+    ("guard_bits", "simulators"), [(0, ["myhdl", "verilator"]), (2, ["verilator"])]
+)
+def test_every_input(guard_bits, simulators, tmp_path):
+    check([c for unit in UNITS for c in cases(unit, guard_bits)], tmp_path, simulators)
 
 
 @pytest.mark.parametrize("simulator", ["icarus", "ghdl"])
 def test_small(simulator, request, tmp_path):
     request.getfixturevalue(simulator)
-    check([case(TANH, *FORMATS[-1], 1)], tmp_path, [simulator])
+    check(cases(UNITS[-2], 1), tmp_path, [simulator])
+
+
+def test_one_format_costs_nothing():
+    """The controls of one format are constants; a function that can be chosen moves the range."""
+    sigmoid, either = Controls(unit_of(*UNITS[3])), Controls(unit_of(*UNITS[-1]))
+    assert vars(sigmoid) == {"lowest": -63, "highest": 63, "shift": 0}
+    assert all(not isinstance(control, int) for control in vars(either).values())
