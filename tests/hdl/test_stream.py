@@ -1,14 +1,18 @@
-"""The stream contract and the FIFO, against a queue in Python, cycle by cycle."""
+"""The stream contract, the FIFO and the register slice against twins, cycle by cycle."""
 
 import random
 from collections import deque
 
 import pytest
+from streams import drive
 
 from hdl.arith import bit
 from hdl.module import convert
-from hdl.stream import Stream, fifo
+from hdl.stream import Stream, fifo, register_slice
 from hdl.tools import lint, run_myhdl, run_vectors
+
+STALLS = [(0, 0), (0, 0.5), (0.5, 0), (0.5, 0.5), (0.1, 0.9), (0.9, 0.1)]
+OUTPUTS = ["i_ready", "o_valid", "o_data"]
 
 
 class Queue:
@@ -17,73 +21,90 @@ class Queue:
     def __init__(self, depth):
         self.depth, self.waiting, self.output = depth, deque(), None
 
-    def ports(self):
+    def empty(self):
+        return Queue(self.depth)
+
+    def ports(self, o_ready):
         return len(self.waiting) < self.depth, self.output is not None, self.output
 
-    def clock(self, i_valid, i_data, o_ready):
-        i_ready, o_valid, _ = self.ports()
+    def clock(self, word, o_ready):
+        i_ready, o_valid, _ = self.ports(o_ready)
         if o_ready or not o_valid:
             self.output = self.waiting.popleft() if self.waiting else None
-        if i_valid and i_ready:
-            self.waiting.append(i_data)
+        if word is not None and i_ready:
+            self.waiting.append(word)
 
 
-def drive(depth, width, idle, stall, cycles=600, reset=300):
-    """Random inputs that keep the contract, a reset in the middle, and what the twin answers."""
-    rng = random.Random(0)
-    queue, offer = Queue(depth), None
-    inputs = {name: [] for name in ("rst", "i_valid", "i_data", "o_ready")}
-    answers, sent, received = [], [], []
-    for cycle in range(cycles):
-        rst = cycle in (0, reset)
-        if offer is None and not rst and rng.random() >= idle:
-            offer = rng.getrandbits(width)
-        o_ready = rng.random() >= stall
-        vector = rst, offer is not None, offer or 0, o_ready
-        for name, value in zip(inputs, vector, strict=True):
-            inputs[name].append(int(value))
-        answers.append(queue.ports())
-        i_ready, o_valid, o_data = answers[-1]
-        if rst:
-            queue, offer, sent, received = Queue(depth), None, [], []
-            continue
-        if o_valid and o_ready:
-            received.append(o_data)
-        queue.clock(offer is not None, offer, o_ready)
-        if offer is not None and i_ready:
-            sent.append(offer)
-            offer = None
-    assert received == sent[: len(received)]
-    assert len(received) > 20
-    return inputs, answers
+class Slice:
+    """The register slice's twin."""
+
+    def __init__(self):
+        self.words = deque()
+
+    def empty(self):
+        return Slice()
+
+    def ports(self, o_ready):
+        return len(self.words) < 2, bool(self.words), self.words[0] if self.words else None
+
+    def clock(self, word, o_ready):
+        i_ready = len(self.words) < 2
+        if o_ready and self.words:
+            self.words.popleft()
+        if word is not None and i_ready:
+            self.words.append(word)
 
 
-@pytest.mark.parametrize(("depth", "width"), [(2, 1), (32, 70)])
-def test_fifo_equals_queue(depth, width, tmp_path):
-    def arguments():
-        return {"clk": bit(), "rst": bit(), "i": Stream(width), "o": Stream(width), "depth": depth}
+def arguments(width, **parameters):
+    return {"clk": bit(), "rst": bit(), "i": Stream(width), "o": Stream(width), **parameters}
 
-    outputs = ["i_ready", "o_valid", "o_data"]
-    files = convert(fifo, arguments(), tmp_path)
-    lint(files, "fifo")
-    for idle, stall in [(0, 0), (0, 0.5), (0.5, 0), (0.5, 0.5), (0.1, 0.9), (0.9, 0.1)]:
-        inputs, answers = drive(depth, width, idle, stall)
+
+def random_words(width, count=300):
+    rng = random.Random(1)
+    return [rng.getrandbits(width) for _ in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("function", "width", "parameters", "twin"),
+    [
+        (fifo, 1, {"depth": 2}, Queue(2)),
+        (fifo, 70, {"depth": 32}, Queue(32)),
+        (register_slice, 1, {}, Slice()),
+        (register_slice, 70, {}, Slice()),
+    ],
+    ids=["fifo-2", "fifo-32", "register_slice-1", "register_slice-70"],
+)
+def test_equals_twin(function, width, parameters, twin, tmp_path):
+    files = convert(function, arguments(width, **parameters), tmp_path)
+    lint(files, function.__name__)
+    words = random_words(width)
+    for idle, stall in STALLS:
+        vectors, answers, received = drive(twin.empty(), words, idle, stall, reset=150)
+        assert received == words[-len(received) :]
+        assert len(received) > 100
+        inputs = {
+            "rst": [rst for rst, _, _ in vectors],
+            "i_valid": [word is not None for _, word, _ in vectors],
+            "i_data": [word or 0 for _, word, _ in vectors],
+            "o_ready": [ready for *_, ready in vectors],
+        }
         for got in (
-            run_myhdl(fifo, arguments(), inputs, outputs),
-            run_vectors(files, "fifo", inputs, outputs),
+            run_myhdl(function, arguments(width, **parameters), inputs, OUTPUTS),
+            run_vectors(files, function.__name__, inputs, OUTPUTS),
         ):
             seen = [
                 (bool(ready), bool(valid), data if valid else None)
-                for ready, valid, data in zip(*(got[name] for name in outputs), strict=True)
+                for ready, valid, data in zip(*(got[name] for name in OUTPUTS), strict=True)
             ]
-            assert seen[1:] == answers[1:]
+            assert seen[1:] == answers
 
 
-def test_fifo_takes_and_gives_a_word_a_cycle():
-    inputs, answers = drive(4, 8, 0, 0)
-    first = next(t for t, (_, valid, _) in enumerate(answers) if valid)
-    assert first == inputs["i_valid"].index(1) + 2
-    assert all(ready and valid for ready, valid, _ in answers[first:300])
+@pytest.mark.parametrize(("twin", "latency"), [(Queue(4), 2), (Slice(), 1)])
+def test_takes_and_gives_a_word_a_cycle(twin, latency):
+    _, answers, _ = drive(twin, random_words(8), 0, 0)
+    valid = [o_valid for _, o_valid, _ in answers]
+    assert valid[:302] == [False] * latency + [True] * 300 + [False] * (2 - latency)
+    assert all(ready for ready, *_ in answers)
 
 
 @pytest.mark.parametrize("depth", [0, 1, 3, 12])

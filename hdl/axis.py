@@ -1,0 +1,228 @@
+"""Frames between AXI4-Stream and the core.
+
+On the outside a frame is a run of words of one block each, TLAST on the last. A block's words take
+whole bytes there.
+"""
+
+from myhdl import Signal, always, always_comb, block, concat, modbv
+
+from hdl.arith import bit, bits, cut, join, split, wire, words
+from hdl.config import address_bits
+from hdl.stream import AxiStream
+
+
+def byte_bits(length):
+    """Bits of the whole bytes that hold a word of ``length`` bits."""
+    return -(-length // 8) * 8
+
+
+def input_stream(cfg):
+    """The stream that :func:`frame_input` takes."""
+    return AxiStream(cfg.block_size * byte_bits(cfg.activation), user=1)
+
+
+def output_stream(cfg):
+    """The stream that :func:`frame_output` gives."""
+    return AxiStream(cfg.block_size * byte_bits(cfg.row_length))
+
+
+class BlockStream:
+    """A stream of blocks of activations: ``first`` of all of a frame whose state starts anew."""
+
+    def __init__(self, cfg):
+        self.valid, self.ready, self.first, self.last = (bit() for _ in range(4))
+        self.data = bits(cfg.block_bits)
+
+
+class GroupStream:
+    """A stream of groups of W blocks of rows; ``count`` + 1 of a frame's last group are real."""
+
+    def __init__(self, cfg):
+        self.valid, self.ready, self.last = (bit() for _ in range(3))
+        self.count = bits(address_bits(cfg.slices))
+        self.data = bits(cfg.slices * cfg.row_bits)
+
+
+@block
+def frame_input(clk, rst, s, o, frame_blocks, error, cfg, depth):
+    """Pass whole frames of the right number of blocks to the core; drop all others.
+
+    Latency, resources
+        A frame's first block is offered 2 cycles after the transfer of its last; a block a cycle.
+        One memory of ``depth`` blocks (a power of two) with its output register. Frames of
+        ``depth`` / 2 blocks at most do not wait for each other.
+
+    Ports
+        s : input_stream(cfg)   word n of a block at bits n * byte_bits(A), what is above its A
+            bits does not count; TUSER[0], on a frame's first block: the state starts anew
+        o : BlockStream(cfg)
+        frame_blocks : blocks of a frame, minus 1, below ``depth``; steady while a frame comes in
+        error : a frame was dropped since the reset; if one was ``first``, the next frame is
+    """
+    if depth < 2 or depth & (depth - 1):
+        raise ValueError(f"frames in {depth} blocks: the depth must be a power of two, 2 or more")
+    index = address_bits(depth)
+    if len(frame_blocks) > index:
+        raise ValueError(f"frame_blocks of {len(frame_blocks)} bits: {depth} blocks take {index}")
+    width = cfg.block_bits
+    pitch = byte_bits(cfg.activation)
+    parts = words(cfg.block_size, cfg.activation)
+    data = bits(width)
+    logic = [cut(s.tdata, part, n * pitch, cfg.activation) for n, part in enumerate(parts)]
+    logic.append(join(parts, data))
+
+    storage = [bits(width + 2) for _ in range(depth)]
+    fetched = bits(width + 2)
+    # a pointer is an address, and above it the parity of its rounds
+    write, written, read = (Signal(modbv(0)[index + 1 :]) for _ in range(3))
+    place = Signal(modbv(0)[index:])
+    room, taken, push, pop, valid = (bit() for _ in range(5))
+    at_end, drop, anew, first, kept, failed = (bit() for _ in range(6))
+
+    @always_comb
+    def transfers():
+        room.next = (write[index:] != read[index:]) or (write[index] == read[index])
+        pop.next = (written != read) and (o.ready or not valid)
+        o.valid.next = valid
+        error.next = failed
+
+    @always_comb
+    def accept():
+        s.tready.next = room or drop
+        taken.next = s.tvalid and (room or drop)
+        push.next = s.tvalid and room and not drop
+
+    @always_comb
+    def frame():
+        at_end.next = place == frame_blocks
+        if place == 0:
+            first.next = s.tuser[0] or anew
+        else:
+            first.next = kept
+
+    @always(clk.posedge)
+    def memory():
+        if push:
+            storage[write[index:]].next = concat(s.tlast, first, data)
+        if pop:
+            fetched.next = storage[read[index:]]
+
+    @always_comb
+    def unpack():
+        o.data.next = fetched[width:]
+        o.first.next = fetched[width]
+        o.last.next = fetched[width + 1]
+
+    @always(clk.posedge)
+    def give():
+        if rst:
+            read.next = 0
+            valid.next = 0
+        elif pop:
+            read.next = read + 1
+            valid.next = 1
+        elif o.ready:
+            valid.next = 0
+
+    @always(clk.posedge)
+    def take():
+        if rst:
+            write.next = 0
+            written.next = 0
+            place.next = 0
+            drop.next = 0
+            anew.next = 0
+            failed.next = 0
+        elif taken and drop:
+            drop.next = not s.tlast
+        elif taken and at_end and s.tlast:
+            write.next = write + 1
+            written.next = write + 1
+            place.next = 0
+            anew.next = 0
+        elif taken and (at_end or s.tlast):
+            write.next = written
+            place.next = 0
+            drop.next = not s.tlast
+            anew.next = first
+            failed.next = 1
+        elif taken:
+            write.next = write + 1
+            place.next = place + 1
+
+    @always(clk.posedge)
+    def keep():
+        if push:
+            kept.next = first
+
+    return logic, transfers, accept, frame, memory, unpack, give, take, keep
+
+
+@block
+def frame_output(clk, rst, i, m, cfg):
+    """Give the blocks of groups one by one; a word of a block is sign-extended to whole bytes.
+
+    Latency, resources
+        One cycle, a block a cycle; a register of a group.
+
+    Ports
+        i : GroupStream(cfg)        block 0 in the least significant bits
+        m : output_stream(cfg)      TLAST on a frame's last block
+    """
+    length = cfg.row_bits
+    whole = cfg.slices * length
+    held = bits(whole)
+    shifted = bits(whole)
+    left, most = bits(len(i.count)), cfg.slices - 1
+    valid, last, move, at_end = (bit() for _ in range(4))
+    rows = words(cfg.block_size, cfg.row_length)
+    extended = words(cfg.block_size, byte_bits(cfg.row_length))
+    block_data = bits(length)
+
+    @always_comb
+    def transfers():
+        at_end.next = left == 0
+        move.next = not valid or (m.tready and (left == 0))
+
+    @always_comb
+    def ports():
+        i.ready.next = move
+        m.tvalid.next = valid
+        m.tlast.next = last and at_end
+
+    @always_comb
+    def tap():
+        block_data.next = held[length:]
+
+    @always(clk.posedge)
+    def control():
+        if rst:
+            valid.next = 0
+        elif move:
+            valid.next = i.valid
+            last.next = i.last
+            if i.last:
+                left.next = i.count
+            else:
+                left.next = most
+        elif m.tready:
+            left.next = left - 1
+
+    @always(clk.posedge)
+    def data():
+        if move:
+            held.next = i.data
+        elif m.tready:
+            held.next = shifted
+
+    if cfg.slices == 1:
+        down = wire(held, shifted)
+    else:
+
+        @always_comb
+        def down():
+            shifted.next = held[whole:length]
+
+    logic = [split(block_data, rows), join(extended, m.tdata)]
+    logic += [wire(row, wide) for row, wide in zip(rows, extended, strict=True)]
+    return logic, transfers, ports, tap, control, data, down

@@ -1,0 +1,112 @@
+"""Proofs that the stream blocks keep the contract and their words; planted errors are found."""
+
+from pathlib import Path
+
+import pytest
+
+from hdl.arith import bit, bits
+from hdl.axis import (
+    BlockStream,
+    GroupStream,
+    frame_input,
+    frame_output,
+    input_stream,
+    output_stream,
+)
+from hdl.config import CoreConfig, Span
+from hdl.formal import ProofError, prove_assertions, prove_independent
+from hdl.module import convert
+from hdl.stream import Stream, fifo, register_slice
+
+HERE = Path(__file__).parent / "formal"
+CORE = CoreConfig(4, 8, slices=2, activation=8, preactivation=8, cell_fraction=Span(4, 6))
+
+PROBES = {
+    fifo: {
+        **{name: f"dut.{name}" for name in ("valid", "count", "write", "read")},
+        **{f"word{n}": f"dut.words[{n}]" for n in range(4)},
+    },
+    register_slice: {name: f"dut.{name}" for name in ("valid", "full", "spare")},
+    frame_input: {},
+    frame_output: {},
+}
+
+
+def arguments(function):
+    ports = {"clk": bit(), "rst": bit()}
+    match function.__name__:
+        case "fifo":
+            return {**ports, "i": Stream(3), "o": Stream(3), "depth": 4}
+        case "register_slice":
+            return {**ports, "i": Stream(3), "o": Stream(3)}
+        case "frame_input":
+            ports |= {"s": input_stream(CORE), "o": BlockStream(CORE), "frame_blocks": bits(2)}
+            return {**ports, "error": bit(), "cfg": CORE, "depth": 4}
+        case "frame_output":
+            return {**ports, "i": GroupStream(CORE), "m": output_stream(CORE), "cfg": CORE}
+
+
+def prove(function, files):
+    name = function.__name__
+    checkers = [HERE / "contract.v"]
+    if PROBES[function]:
+        checkers.append(HERE / "scoreboard.v")
+    proof = HERE / f"{name}_proof.v"
+    prove_assertions([*files, *checkers, proof], f"{name}_proof", PROBES[function])
+
+
+@pytest.mark.parametrize("function", PROBES, ids=lambda f: f.__name__)
+def test_proof(function, tmp_path):
+    prove(function, convert(function, arguments(function), tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("function", "right", "wrong"),
+    [
+        (fifo, "(o_ready || (!valid))", "1'b1"),  # a word that waits is overwritten
+        (fifo, "else if (o_ready) begin", "else if (0) begin"),  # the last word is given twice
+        (fifo, "space = (count != 4)", "space = (count != 3)"),  # a place stays empty
+        (fifo, "space = (count != 4)", "space = 1"),  # words are lost
+        (fifo, "read <= (read + 1)", "read <= (read + 1) & 1"),  # another word
+        (fifo, "o_valid = valid", "o_valid = valid && o_ready"),  # valid waits for ready
+        (register_slice, "o_data <= spare", "o_data <= i_data"),  # overtaken
+        (register_slice, "if ((!full)) begin", "if (1) begin"),  # the spare word is overwritten
+        (register_slice, "valid <= (i_valid || full)", "valid <= i_valid"),  # lost
+        (register_slice, "o_valid = valid", "o_valid = valid && o_ready"),
+        (frame_input, "(o_ready || (!valid))", "1'b1"),
+        (frame_output, "else if (m_tready) begin", "else begin"),
+    ],
+)
+def test_planted_error_is_found(function, right, wrong, tmp_path):
+    files = convert(function, arguments(function), tmp_path)
+    text = files[-1].read_text()
+    assert right in text
+    files[-1].write_text(text.replace(right, wrong))
+    with pytest.raises(ProofError, match="a counterexample") as error:
+        prove(function, files)
+    assert error.value.counterexample
+
+
+@pytest.mark.parametrize(
+    ("function", "valid", "ready"),
+    [
+        (fifo, "o_valid", "o_ready"),
+        (fifo, "i_ready", "i_valid"),
+        (fifo, "i_ready", "o_ready"),
+        (register_slice, "o_valid", "o_ready"),
+        (register_slice, "o_data", "i_data"),
+        (register_slice, "i_ready", "o_ready"),
+        (frame_input, "o_valid", "o_ready"),
+        (frame_input, "s_tready", "o_ready"),
+        (frame_output, "m_tvalid", "m_tready"),
+    ],
+)
+def test_no_path(function, valid, ready, tmp_path):
+    files = convert(function, arguments(function), tmp_path)
+    prove_independent(files, function.__name__, valid, ready)
+
+
+def test_path_is_found(tmp_path):
+    files = convert(frame_output, arguments(frame_output), tmp_path)
+    with pytest.raises(ProofError, match="i_ready depends on m_tready"):
+        prove_independent(files, "frame_output", "i_ready", "m_tready")
