@@ -887,6 +887,7 @@ def compile_model(model: IntegerModel, cfg: CoreConfig, streams: int = 1) -> Pro
         ("row groups a frame", compiler.rows, cfg.row_depth),
         ("words of parameters", compiler.parameters, cfg.cell_depth),
         ("words of states", compiler.states, cfg.cell_depth),
+        ("cell blocks", max(op.iterations(cfg) for op in compiler.cell), cfg.cell_depth),
         ("matrix operations", len(compiler.matrix), cfg.program_depth),
         ("cell operations", len(compiler.cell), cfg.program_depth),
         ("output groups a frame", streams * -(-output_blocks // cfg.slices), cfg.fifo_depth),
@@ -1005,13 +1006,14 @@ def configure(
     compiler, _ = _lay_out(model, cfg, streams)
     output_blocks = -(-model.layers[-1].output_size // cfg.block_size)
     groups = streams * -(-output_blocks // slices)
+    iterations = (op.iterations(cfg) for op in compiler.cell)
     return replace(
         cfg,
         accumulator_length=accumulator_bits(model, cfg),
         accumulator_shift=span((op.shift for op in compiler.matrix), 0),
         weight_depth=compiler.weights,
         column_depth=compiler.columns,
-        cell_depth=max(compiler.parameters, compiler.states, 1),
+        cell_depth=max(compiler.parameters, compiler.states, *iterations),
         row_depth=compiler.rows,
         program_depth=max(len(compiler.matrix), len(compiler.cell)),
         fifo_depth=1 << (2 * groups - 1).bit_length(),

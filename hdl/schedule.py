@@ -12,7 +12,7 @@ from hdl.core import kinds as kinds_of
 from hdl.program import MatrixOp, Program, Source, align
 
 FETCH = 4
-"""Cycles from the start of an operation to the first in which the next one can start."""
+"""Cycles from one instruction's being taken to the next one's being there."""
 
 
 @dataclass
@@ -55,7 +55,8 @@ class Schedule:
         self._free = 0  # of the matrix: the next step's earliest cycle
         self._row_end = 0  # the earliest cycle of the next row's end
         self._cell_free = 0
-        self._cell_starts: list[int] = []
+        self._cells_done: list[int] = []
+        self._taken = 0  # the cycle in which the last instruction of the matrix was taken
         for number in range(frames):
             self._frame(number)
 
@@ -79,9 +80,9 @@ class Schedule:
         self.frames.append(frame)
         rows: list[int] = []  # the first cycle in which the cells can use a row group
         waiting = list(program.cell)
-        start = max(self._free, self._input(number))
+        start = max(self._free, self._input(number) + 1, self._taken + FETCH + 1)
         if number >= 2:
-            start = max(start, self._cell_starts[number - 1] + 1)
+            start = max(start, self._cells_done[number - 2] + 1)
         self._free = start
         for op in program.matrix:
             while waiting and self._needs(op, number):
@@ -89,7 +90,7 @@ class Schedule:
             rows += self._matrix(op, frame, number)
         while waiting:
             self._cells(waiting.pop(0), rows, frame, number)
-        self._cell_starts.append(self._cell_free)
+        self._cells_done.append(frame.cells[-1][-1] + 1)
 
     def _needs(self, op: MatrixOp, number: int) -> bool:
         """Whether an operation waits for columns that are not laid out yet."""
@@ -105,12 +106,12 @@ class Schedule:
             while cycle in self._given:
                 cycle += 1
             cycle += 1
-        return cycle + 1 + spectrum_delay(self.program.cfg) + 1
+        return cycle + spectrum_delay(self.program.cfg) + 1
 
     def _matrix(self, op: MatrixOp, frame: Frame, number: int) -> list[int]:
         """Lay out an operation; return the cycles from which its rows can be used."""
         cfg, steps, rows = self.program.cfg, [], []
-        begin = self._free
+        self._taken = self._free - 1
         for n, groups in enumerate(op.drains(cfg)):
             last_pass = n == op.passes(cfg) - 1
             for segment in op.segments:
@@ -120,7 +121,7 @@ class Schedule:
                     if ends_segment and segment is op.segments[-1]:
                         cycle = max(cycle, self._row_end)
                         if last_pass and op is not self.program.matrix[-1]:
-                            cycle = max(cycle, begin + FETCH - 1)
+                            cycle = max(cycle, self._taken + FETCH)
                     if ends_segment and segment.source is Source.INPUT and last_pass and op.release:
                         self._input_free.append(cycle + 2)
                     steps.append(cycle)
@@ -159,5 +160,5 @@ class Schedule:
                 for column in range(op.column + j * cfg.slices, until):
                     self._written[number, column] = given + 1 + spectrum_delay(cfg)
             cycle += 1
-        self._cell_free = cycles[-1] + ROWS_DELAY + longest + 4
+        self._cell_free = cycles[-1] + ROWS_DELAY + longest + 3
         frame.cells.append(cycles)
