@@ -126,6 +126,44 @@ def delay(clk, d, q, cycles):
 
 
 @block
+def delay_bit(clk, d, q, cycles):
+    """A delay of a bit by ``cycles`` cycles, one or more."""
+    if cycles == 1:
+        return register(clk, d, q)
+    kept = cycles - 1
+    line = bits(cycles)
+
+    @always(clk.posedge)
+    def shift():
+        line.next = concat(line[kept:], d)
+
+    @always_comb
+    def end():
+        q.next = line[kept]
+
+    return shift, end
+
+
+@block
+def delay_bit(clk, d, q, cycles):
+    """A delay of a bit by ``cycles`` cycles, one or more."""
+    if cycles == 1:
+        return register(clk, d, q)
+    kept = cycles - 1
+    line = bits(cycles)
+
+    @always(clk.posedge)
+    def shift():
+        line.next = concat(line[kept:], d)
+
+    @always_comb
+    def end():
+        q.next = line[kept]
+
+    return shift, end
+
+
+@block
 def wire(d, q):
     """No register and no delay; q may be the longer word."""
 
@@ -181,12 +219,12 @@ def multiply(clk, a, b, product):
 
 
 @block
-def scale(clk, a, product, factor):
-    """Product is the constant ``factor`` times a, one cycle later."""
+def scale(clk, a, product, factor, offset=0):
+    """Product is the constant ``factor`` times a, plus a constant, one cycle later."""
 
     @always(clk.posedge)
     def store():
-        product.next = a * factor
+        product.next = a * factor + offset
 
     return store
 
@@ -270,6 +308,67 @@ def saturate(clk, a, saturated):
     """Clip a to the word length of ``saturated``, one cycle later."""
     lowest = -(1 << (len(saturated) - 1))
     return clip(clk, a, saturated, lowest, -lowest - 1)
+
+
+@block
+def saturate_either(clk, a, narrow, saturated, length, narrow_length):
+    """Clip a to a word of ``length`` bits, or if narrow of ``narrow_length``, one cycle later.
+
+    Equal lengths make nothing of ``narrow``.
+    """
+    wide = word(max(len(a), length + 1, narrow_length + 1))
+    sign, kept = len(wide) - 1, len(saturated)
+    over, over_narrow, over_either = bit(), bit(), bit()
+    highest, highest_narrow = (constant((1 << (n - 1)) - 1) for n in (length, narrow_length))
+    lowest, lowest_narrow = -highest - 1, -highest_narrow - 1
+
+    @always_comb
+    def choose():
+        if narrow:
+            over_either.next = over_narrow
+        else:
+            over_either.next = over
+
+    @always(clk.posedge)
+    def store():
+        if not over_either:
+            saturated.next = wide[kept:].signed()
+        elif narrow:
+            if wide[sign]:
+                saturated.next = lowest_narrow
+            else:
+                saturated.next = highest_narrow
+        else:
+            if wide[sign]:
+                saturated.next = lowest
+            else:
+                saturated.next = highest
+
+    return (
+        wire(a, wide),
+        overflow(wide, over, length),
+        overflow(wide, over_narrow, narrow_length),
+        choose,
+        store,
+    )
+
+
+@block
+def overflow(a, over, length):
+    """Tell whether a is too large for ``length`` bits: those above differ. No register."""
+    whole, low = len(a), length - 1
+    ones = constant((1 << (whole - low)) - 1)
+    top = bits(whole - low)
+
+    @always_comb
+    def cut_top():
+        top.next = a[whole:low]
+
+    @always_comb
+    def compare():
+        over.next = (top != 0) and (top != ones)
+
+    return cut_top, compare
 
 
 @block
