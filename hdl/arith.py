@@ -145,25 +145,6 @@ def delay_bit(clk, d, q, cycles):
 
 
 @block
-def delay_bit(clk, d, q, cycles):
-    """A delay of a bit by ``cycles`` cycles, one or more."""
-    if cycles == 1:
-        return register(clk, d, q)
-    kept = cycles - 1
-    line = bits(cycles)
-
-    @always(clk.posedge)
-    def shift():
-        line.next = concat(line[kept:], d)
-
-    @always_comb
-    def end():
-        q.next = line[kept]
-
-    return shift, end
-
-
-@block
 def wire(d, q):
     """No register and no delay; q may be the longer word."""
 
