@@ -310,7 +310,8 @@ def pass_on(clk, i, o, count):
     @always(clk.posedge)
     def store():
         o_valid.next = i_valid and (i_unit >= count)
-        o_unit.next = i_unit - count
+        if i_unit >= count:
+            o_unit.next = i_unit - count
         o_address.next = i_address
         o_data.next = i_data
 

@@ -217,9 +217,10 @@ def array_case(k, n_pe, fold, slices=1):
     W = W[-passes * teams * cfg.drain :].reshape(passes, teams, cfg.drain, q, k)
     rng = np.random.default_rng(4)
     writes = []
-    for p, t, d, c in np.ndindex(W.shape[:4]):
+    for p, t, d, c in np.ndindex(passes, teams, cfg.drain, steps * fold):
         unit = (t * fold + c % fold) * cfg.drain + d
-        writes.append((unit, p * steps + c // fold, pack(W[p, t, d, c], cfg.weight)))
+        weights = W[p, t, d, c] if c < q else rng.integers(-9, 10, k)
+        writes.append((unit, p * steps + c // fold, pack(weights, cfg.weight)))
     for unit in range(cfg.n_pe, cfg.n_pe + OTHER_UNITS):
         writes.append((unit, int(rng.integers(passes * steps)), int(rng.integers(1 << 30))))
     start = len(writes) + cfg.groups + 4
