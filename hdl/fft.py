@@ -7,28 +7,29 @@ transforms of half the size.
 Source: Sorensen et al., Real-valued fast Fourier transform algorithms, IEEE Trans. ASSP 35, 1987.
 """
 
-from myhdl import block
+from myhdl import always, always_comb, block
 
 from ernn.fixed import TWIDDLE_FRACTION, twiddle
 from hdl.arith import (
     add,
+    bit,
+    constant,
     delay,
+    delay_bit,
     join,
     negate,
     register,
-    round_sum,
-    saturate,
+    saturate_either,
     scale,
     shift_left,
-    shift_round,
     split,
     subtract,
     word,
     words,
 )
-from hdl.program import BLOCK_SIZES
+from hdl.config import BLOCK_SIZES
 
-_ROTATE_LATENCY = 3
+_ROTATE_LATENCY = 2
 
 
 def check_block_size(block_size):
@@ -48,13 +49,20 @@ def _hold(block_size):
 
 
 def fft_latency(block_size):
-    """Cycles from x to the spectrum of :func:`rfft`: 2, 6, 10 for k = 4, 8, 16."""
+    """Cycles from x to the spectrum of :func:`rfft`: 2, 5, 8, 11 for k = 4, 8, 16, 32."""
     return sum(1 + _hold(1 << stage) for stage in range(1, _log2(block_size) + 1))
 
 
 def irfft_latency(block_size):
-    """Cycles from the spectrum to y of :func:`irfft`: 4, 8, 12 for k = 4, 8, 16."""
-    return fft_latency(block_size) + 2
+    """Cycles from the spectrum to y of :func:`irfft`: 3, 6, 9, 12 for k = 4, 8, 16, 32."""
+    return fft_latency(block_size) + 1
+
+
+def fft_products(block_size):
+    """Multiplications by constants in a transform: 0, 2, 14, 54 for k = 4, 8, 16, 32."""
+    if block_size < 8:
+        return 0
+    return 2 * fft_products(block_size // 2) + 2 + 4 * (block_size // 4 - 2)
 
 
 @block
@@ -64,7 +72,7 @@ def rfft(clk, x, spectrum, block_size, word_length):
     Equals :func:`ernn.fixed.rfft` bit for bit.
 
     Latency, resources
-        ``fft_latency(k)`` cycles, a block a cycle; 0, 2, 12 DSPs for k = 4, 8, 16.
+        ``fft_latency(k)`` cycles, a block a cycle; ``fft_products(k)`` DSPs.
 
     Ports
         x : k words of ``word_length`` bits
@@ -106,30 +114,45 @@ def forward(clk, x, spectrum):
 
 
 @block
-def irfft(clk, spectrum, y, block_size, output):
+def irfft(clk, spectrum, narrow, y, cfg):
     """Inverse real FFT of packed spectra, with its 1/k, one rounding and saturation.
 
-    Equals :func:`ernn.fixed.inverse` bit for bit.
+    Equals :func:`ernn.fixed.inverse` bit for bit. The half of the rounding is k/2 on the real bin
+    0: it goes through additions alone and reaches every word.
 
     Latency, resources
-        ``irfft_latency(k)`` cycles, a block a cycle, two of them to round and to saturate; 0, 2, 12
-        DSPs for k = 4, 8, 16.
+        ``irfft_latency(k)`` cycles, a block a cycle, the last of them to saturate;
+        ``fft_products(k)`` DSPs. If A = P, ``narrow`` takes nothing.
 
     Ports
-        spectrum : k words in the format ``ernn.fixed.output_spectrum(output, k)``
-        y : k words in the format ``output``
+        spectrum : k words of cfg.spectrum_length bits
+        narrow : with its spectrum: the words saturate to A bits, else to P
+        y : k words of cfg.row_length bits
     """
-    check_block_size(block_size)
-    spectrum_length = output.word_length + _log2(block_size)
-    bins = words(block_size, spectrum_length + 1)
-    samples = words(block_size, spectrum_length + 1 + _log2(block_size))
-    rounded = words(block_size, spectrum_length + 2)
-    saturated = words(block_size, output.word_length)
+    check_block_size(cfg.block_size)
+    k, growth = cfg.block_size, _log2(cfg.block_size)
+    length = cfg.spectrum_length + 1
+    bins, samples = words(k, length), words(k, length + growth)
+    raised, raised_bins = word(length), list(bins)
+    raised_bins[0] = raised
+    scaled, saturated = words(k, length), words(k, cfg.row_length)
+    narrow_late = bit()
+    half = k // 2
+
+    @always_comb
+    def add_half():
+        raised.next = bins[0] + half
+
     return (
         split(spectrum, bins),
-        inverse(clk, bins, samples),
-        [shift_round(clk, a, b, _log2(block_size)) for a, b in zip(samples, rounded, strict=True)],
-        [saturate(clk, a, b) for a, b in zip(rounded, saturated, strict=True)],
+        add_half,
+        inverse(clk, raised_bins, samples),
+        [drop_low(a, b, growth) for a, b in zip(samples, scaled, strict=True)],
+        delay_bit(clk, narrow, narrow_late, fft_latency(k)),
+        [
+            saturate_either(clk, a, narrow_late, b, cfg.preactivation, cfg.activation)
+            for a, b in zip(scaled, saturated, strict=True)
+        ],
         join(saturated, y),
     )
 
@@ -177,20 +200,78 @@ def inverse(clk, spectrum, y):
 def rotate(clk, re, im, rotated_re, rotated_im, cos, sin):
     """Multiply by (cos + i sin) / 2**TWIDDLE_FRACTION; each part is exact but for one rounding.
 
-    Three multiplications: cos (re + im) - (cos + sin) im and cos (re + im) - (cos - sin) re; at 45
-    degrees one of them is by 0 and goes away.
+    re cos - im sin and re sin + im cos: four products, the half of the rounding in one of each
+    part; at 45 degrees two products serve both parts.
     """
-    length = len(re)
-    total, late_re, late_im = word(length + 1), word(length), word(length)
-    both = word(length + 1 + TWIDDLE_FRACTION + 2)
-    of_re, of_im = words(2, length + TWIDDLE_FRACTION + 2)
+    length = len(re) + TWIDDLE_FRACTION + 1
+    half = constant(1 << (TWIDDLE_FRACTION - 1))
+    of_re, of_im = words(2, length)
+    if sin == cos:
+        return (
+            scale(clk, re, of_re, cos, half),
+            scale(clk, im, of_im, cos),
+            drop_difference(clk, of_re, of_im, rotated_re),
+            drop_sum(clk, of_re, of_im, rotated_im),
+        )
+    if sin == -cos:
+        return (
+            scale(clk, re, of_re, cos),
+            scale(clk, im, of_im, cos, half),
+            drop_sum(clk, of_re, of_im, rotated_re),
+            drop_difference(clk, of_im, of_re, rotated_im),
+        )
+    crossed_re, crossed_im = words(2, length)
     return (
-        add(clk, re, im, total),
-        register(clk, re, late_re),
-        register(clk, im, late_im),
-        scale(clk, total, both, cos),
-        scale(clk, late_im, of_im, -(cos + sin)),
-        scale(clk, late_re, of_re, sin - cos),
-        round_sum(clk, both, of_im, rotated_re, TWIDDLE_FRACTION),
-        round_sum(clk, both, of_re, rotated_im, TWIDDLE_FRACTION),
+        scale(clk, re, of_re, cos, half),
+        scale(clk, im, crossed_im, -sin),
+        drop_sum(clk, of_re, crossed_im, rotated_re),
+        scale(clk, im, of_im, cos, half),
+        scale(clk, re, crossed_re, sin),
+        drop_sum(clk, of_im, crossed_re, rotated_im),
     )
+
+
+@block
+def drop_sum(clk, a, b, part):
+    """Divide a + b by 2**TWIDDLE_FRACTION, rounding down, one cycle later."""
+    total = word(len(a) + 1)
+    low, high = TWIDDLE_FRACTION, TWIDDLE_FRACTION + len(part)
+
+    @always_comb
+    def add_up():
+        total.next = a + b
+
+    @always(clk.posedge)
+    def store():
+        part.next = total[high:low].signed()
+
+    return add_up, store
+
+
+@block
+def drop_difference(clk, a, b, part):
+    """Divide a - b by 2**TWIDDLE_FRACTION, rounding down, one cycle later."""
+    total = word(len(a) + 1)
+    low, high = TWIDDLE_FRACTION, TWIDDLE_FRACTION + len(part)
+
+    @always_comb
+    def take_away():
+        total.next = a - b
+
+    @always(clk.posedge)
+    def store():
+        part.next = total[high:low].signed()
+
+    return take_away, store
+
+
+@block
+def drop_low(a, part, count):
+    """Take a without its ``count`` low bits. No register."""
+    whole = len(a)
+
+    @always_comb
+    def take():
+        part.next = a[whole:count].signed()
+
+    return take

@@ -1,59 +1,91 @@
-"""Block products in the frequency domain: the operands that all PEs share, a PE, its sums' end.
+"""Block products in the frequency domain, from the spectra of columns to the blocks of rows.
 
 A complex product (a + ib)(c + id) takes three multiplications (Gauss): P1 = a (c + d), P2 = d (a +
 b), P3 = c (b - a); its real part is P1 - P2, its imaginary part P1 + P3. The sums of a and b are
 formed once for all PEs (:func:`operands`), the products are added up apart along a row
-(:func:`pe`), and what a row gives is put together once, at its end (:func:`combine`).
+(:func:`pe`), and what a row gives is put together once, at its end (:func:`row_end`).
 
-A block has k real words, and so 2 + 3 (k/2 - 1) products: those of the bins 0 and k/2, which are
-real, then P1, P2, P3 of the bins 1, 2, ... All configurations are ``cfg``, a
-:class:`hdl.program.CoreConfig`.
+A block has k real words, and so cfg.products = 2 + 3 (k/2 - 1) products: those of the bins 0 and
+k/2, which are real, then P1, P2, P3 of the bins 1, 2, ... All configurations are ``cfg``, a
+:class:`hdl.config.CoreConfig`.
+
+The PEs stand in groups of D along a systolic chain (:func:`pe_group`): each group hears the bus one
+cycle after the group before it, so in every cycle one group at most gives sums, and the rows' ends
+get an OR of all (:func:`gather`).
 """
 
-from myhdl import always, always_comb, block
+from itertools import pairwise
+
+from myhdl import always, always_comb, block, concat
 
 from hdl.arith import (
     MEMORY_LATENCY,
     add,
     bit,
     bits,
+    constant,
+    delay_bit,
     join,
     memory,
     register,
-    saturate,
-    shift_round,
+    saturate_either,
     split,
     subtract,
+    wire,
     word,
     words,
 )
+from hdl.config import address_bits
+from hdl.fft import irfft, irfft_latency
+from hdl.module import module
 
 OPERANDS_LATENCY = 1
 """Cycles from spectrum to operand_bus of :func:`operands`."""
 
 WEIGHT_LEAD = MEMORY_LATENCY
-"""Cycles by which a column's r_address comes before its operand_bus at a :func:`pe`."""
+"""Cycles by which a column's weight address comes before its operands."""
 
 CAPTURE_DELAY = 3
 """Cycles from the operand_bus of a row's last column to the ``capture`` of the row's sums."""
 
-COMBINE_LATENCY = 3
-"""Cycles from sums to spectrum of :func:`combine`."""
+GROUP_LATENCY = CAPTURE_DELAY + 1
+"""Cycles from the operands of a row's last step on bus_i of :func:`pe_group` to its sums."""
+
+ROW_END_LATENCY = 2
+"""Cycles from sums to spectrum of :func:`row_end`."""
+
+GATHER_INPUTS = 36
+"""What a register stage of :func:`gather` joins: two levels of six-input LUTs."""
+
+OTHER_UNITS = 64
+"""Units beside the PEs that the load chain may have."""
 
 
-def products(block_size):
-    """Real multiplications of a block product: 2 + 3 (k/2 - 1), as many as DSPs in a PE."""
-    return 2 + 3 * (block_size // 2 - 1)
+class Bus:
+    """What the groups of PEs hear of a column.
+
+    ``operands`` and ``enable`` have a lane for each of the F columns of a step. ``address`` is of
+    the weights, ``WEIGHT_LEAD`` cycles ahead of all others.
+    """
+
+    def __init__(self, cfg):
+        self.operands = bits(cfg.fold * cfg.operand_bits)
+        self.enable = bits(cfg.fold)
+        self.first, self.step, self.last = bit(), bit(), bit()
+        self.address = bits(address_bits(cfg.weight_depth))
 
 
-def operand_bits(cfg):
-    """Width of the bus from :func:`operands` to all PEs."""
-    return products(cfg.block_size) * cfg.input_spectrum_length
+class Load:
+    """A word of weights for a PE; ``unit`` counts from the group that hears it."""
+
+    def __init__(self, cfg):
+        self.valid = bit()
+        self.unit = bits(address_bits(cfg.n_pe + OTHER_UNITS))
+        self.address = bits(address_bits(cfg.weight_depth))
+        self.data = bits(cfg.block_size * cfg.weight)
 
 
-def sums_bits(cfg):
-    """Width of a PE's sums on its drain chain."""
-    return products(cfg.block_size) * cfg.accumulator_length
+# ------------------------------------------------------------------------------------------ columns
 
 
 @block
@@ -67,11 +99,11 @@ def operands(clk, spectrum, operand_bus, cfg):
 
     Ports
         spectrum : k words of cfg.input_spectrum_length bits, what :func:`hdl.fft.rfft` gives
-        operand_bus : ``products(k)`` words of cfg.input_spectrum_length bits
+        operand_bus : cfg.products words of cfg.input_spectrum_length bits
     """
     length = cfg.input_spectrum_length
     X = words(cfg.block_size, length)
-    shared = words(products(cfg.block_size), length)
+    shared = words(cfg.products, length)
     logic = [split(spectrum, X), join(shared, operand_bus)]
     logic += [register(clk, X[n], shared[n]) for n in range(2)]
     for f in range(1, cfg.block_size // 2):
@@ -81,7 +113,10 @@ def operands(clk, spectrum, operand_bus, cfg):
     return logic
 
 
-@block
+# ---------------------------------------------------------------------------------------------- PEs
+
+
+@module
 def pe(
     clk,
     w_enable,
@@ -90,47 +125,51 @@ def pe(
     r_address,
     operand_bus,
     first,
+    step,
     enable,
     capture,
-    chain_i,
-    chain_o,
+    sums,
     cfg,
 ):
     """A processing element: the products of a block row, a block a cycle, added up in its DSPs.
 
-    With :func:`operands` before and :func:`combine` after it, it equals
+    With :func:`operands` before and :func:`row_end` after it, it equals
     :func:`ernn.fixed.accumulate` bit for bit.
 
     Latency, resources
-        A column's r_address comes ``WEIGHT_LEAD`` cycles before its operand_bus, first and enable;
-        capture comes ``CAPTURE_DELAY`` cycles after those of the row's last column, and the sums
-        are on chain_o in the next cycle. Rows follow each other without a gap. ``products(k)``
-        DSPs, a weight memory of cfg.weight_words spectra, and a LUT for each bit of the chain.
+        A column's r_address comes ``WEIGHT_LEAD`` cycles before its operand_bus, first, step and
+        enable; capture comes ``CAPTURE_DELAY`` cycles after those of the row's last column, and the
+        row's sums are there in the next cycle, zeros in all others. Rows follow each other without
+        a gap. cfg.products DSPs, a weight memory of cfg.weight_depth spectra, and LUTs for
+        the k/2 - 1 sums of two weights.
 
     Ports
-        w_enable, w_address, w_data : writes a spectrum of k weights of cfg.weight_length bits
+        w_enable, w_address, w_data : writes a spectrum of k weights of cfg.weight bits
         r_address : the column's word in the weight memory
         operand_bus : the column's input, from :func:`operands`
-        first, enable : the column is the first of its row; it counts
-        capture : takes the row's sums into the chain; else the chain moves on by one PE
-        chain_i, chain_o : ``products(k)`` sums of cfg.accumulator_length bits
+        first, step, enable : a cycle without a step changes nothing; in a step the row begins if
+            first is set, and the column counts if enable is set
+        capture : the row is complete
+        sums : cfg.products sums of cfg.accumulator_length bits
     """
     k = cfg.block_size
-    stored = bits(k * cfg.weight_length)
-    W = words(k, cfg.weight_length)
-    factors = words(products(k), cfg.weight_length)
+    stored = bits(k * cfg.weight)
+    W = words(k, cfg.weight)
+    factors = words(cfg.products, cfg.weight)
     for f in range(1, k // 2):
-        factors[3 * f - 1] = word(cfg.weight_length + 1)
-    shared = words(products(k), cfg.input_spectrum_length)
-    totals = words(products(k), cfg.accumulator_length)
-    sums = bits(sums_bits(cfg))
-    first_late, enable_late, starts, counts = bit(), bit(), bit(), bit()
+        factors[3 * f - 1] = word(cfg.weight + 1)
+    shared = words(cfg.products, cfg.input_spectrum_length)
+    totals = words(cfg.products, cfg.accumulator_length)
+    row = bits(cfg.sums_bits)
+    starts, counts = bit(), bit()
 
     logic = [
-        memory(clk, w_enable, w_address, w_data, r_address, stored, cfg.weight_words),
+        memory(clk, w_enable, w_address, w_data, r_address, stored, cfg.weight_depth),
         split(stored, W),
         split(operand_bus, shared),
-        join(totals, sums),
+        join(totals, row),
+        delay_bit(clk, first, starts, 2),
+        delay_bit(clk, step, counts, 2),
     ]
     logic += [register(clk, W[n], factors[n]) for n in range(2)]
     for f in range(1, k // 2):
@@ -138,79 +177,379 @@ def pe(
         of_p1, of_p2, of_p3 = factors[3 * f - 1 : 3 * f + 2]
         logic += [add(clk, c, d, of_p1), register(clk, d, of_p2), register(clk, c, of_p3)]
     for operand, factor, total in zip(shared, factors, totals, strict=True):
-        logic.append(multiply_accumulate(clk, operand, factor, starts, counts, total))
+        logic.append(multiply_accumulate(clk, operand, enable, factor, starts, counts, total))
 
     @always(clk.posedge)
-    def follow_products():
-        first_late.next = first
-        enable_late.next = enable
-        starts.next = first_late
-        counts.next = enable_late
-
-    @always(clk.posedge)
-    def shift():
+    def give():
         if capture:
-            chain_o.next = sums
+            sums.next = row
         else:
-            chain_o.next = chain_i
+            sums.next = 0
 
-    return logic, follow_products, shift
+    return logic, give
 
 
 @block
-def multiply_accumulate(clk, operand, factor, first, enable, total):
+def multiply_accumulate(clk, operand, enable, factor, starts, counts, total):
     """Sum of products in one DSP: registers for its inputs (``factor``'s is outside), product, sum.
 
-    first and enable belong to the product: they come two cycles after its operand.
+    starts and counts belong to the product: they come two cycles after its operand and enable.
     """
     a = word(len(operand))
     product = word(len(operand) + len(factor))
     before = word(len(total))
 
     @always(clk.posedge)
+    def take():
+        if enable:
+            a.next = operand
+        else:
+            a.next = 0
+
+    @always(clk.posedge)
     def multiply():
-        a.next = operand
         product.next = a * factor
 
     @always_comb
     def feedback():
-        if first:
+        if starts:
             before.next = 0
         else:
             before.next = total
 
     @always(clk.posedge)
     def accumulate():
-        if enable:
+        if counts:
             total.next = before + product
 
-    return multiply, feedback, accumulate
+    return take, multiply, feedback, accumulate
+
+
+@module
+def pe_group(clk, bus_i, bus_o, load_i, load_o, sums, cfg):
+    """D PEs that work in the same cycles, and the registers that pass the bus and the load on.
+
+    All groups are this module: it hears lane 0, and passes the bus on turned by one lane, so that
+    group g hears lane g mod F.
+
+    Latency, resources
+        A cycle from bus_i to bus_o and from load_i to load_o; ``GROUP_LATENCY`` cycles from the
+        operands of a row's last step to sums.
+
+    Ports
+        bus_i, bus_o : Bus(cfg); last is set in the last step of a row
+        load_i, load_o : Load(cfg); units 0 to D - 1 are the PEs of this group
+        sums : the sums of PEs 0, 1, ...; zeros in all cycles but one of a row
+    """
+    operand_bus, enable, ends, capture = bits(cfg.operand_bits), bit(), bit(), bit()
+    o_operands, o_enable = bits(len(bus_i.operands)), bits(len(bus_i.enable))
+    parts = [bits(cfg.sums_bits) for _ in range(cfg.drain)]
+    logic = [
+        low_bits(bus_i.operands, operand_bus),
+        end_of_row(bus_i.step, bus_i.last, ends),
+        delay_bit(clk, ends, capture, CAPTURE_DELAY),
+        turn(bus_i.operands, o_operands, cfg.operand_bits),
+        turn(bus_i.enable, o_enable, 1),
+        register(clk, o_operands, bus_o.operands),
+        register(clk, o_enable, bus_o.enable),
+        pass_on(clk, load_i, load_o, cfg.drain),
+        join(parts, sums),
+    ]
+    for name in ("first", "step", "last", "address"):
+        logic.append(register(clk, getattr(bus_i, name), getattr(bus_o, name)))
+    for unit, part in enumerate(parts):
+        write = bit()
+        logic += [
+            select(load_i.valid, load_i.unit, write, unit),
+            pe(
+                clk,
+                write,
+                load_i.address,
+                load_i.data,
+                bus_i.address,
+                operand_bus,
+                bus_i.first,
+                bus_i.step,
+                enable,
+                capture,
+                part,
+                cfg,
+            ),
+        ]
+    return logic, low_bit(bus_i.enable, enable)
 
 
 @block
-def combine(clk, sums, spectrum, cfg):
-    """Put the sums of a row together, round them once and saturate them.
+def end_of_row(step, last, ends):
+    """The step is the last of a row. No register."""
+
+    @always_comb
+    def both():
+        ends.next = step and last
+
+    return both
+
+
+@block
+def select(valid, unit, write, number):
+    """Write into the unit of that number. No register."""
+
+    @always_comb
+    def compare():
+        write.next = valid and (unit == number)
+
+    return compare
+
+
+@block
+def pass_on(clk, i, o, count):
+    """The load one cycle later, for the units from ``count`` on, which count from 0 there."""
+    i_valid, i_unit, i_address, i_data = i.valid, i.unit, i.address, i.data
+    o_valid, o_unit, o_address, o_data = o.valid, o.unit, o.address, o.data
+
+    @always(clk.posedge)
+    def store():
+        o_valid.next = i_valid and (i_unit >= count)
+        if i_unit >= count:
+            o_unit.next = i_unit - count
+        o_address.next = i_address
+        o_data.next = i_data
+
+    return store
+
+
+@block
+def turn(lanes, turned, length):
+    """Lane l of ``turned`` is lane l + 1 of ``lanes``, around. No register."""
+    whole = len(lanes)
+    if whole == length:
+        return wire(lanes, turned)
+
+    @always_comb
+    def rotate():
+        turned.next = concat(lanes[length:], lanes[whole:length])
+
+    return rotate
+
+
+@block
+def low_bits(wide, narrow):
+    """Take the low bits of a vector. No register."""
+    length = len(narrow)
+
+    @always_comb
+    def take():
+        narrow.next = wide[length:]
+
+    return take
+
+
+@block
+def low_bit(wide, narrow):
+    """Take the lowest bit of a vector. No register."""
+
+    @always_comb
+    def take():
+        narrow.next = wide[0]
+
+    return take
+
+
+# ------------------------------------------------------------------------------------------- gather
+
+
+def gather_latency(count):
+    """Cycles from parts to total of :func:`gather`: 1 for up to 36 parts, 2 for up to 1296."""
+    stages, joined = 0, 1
+    while joined < count:
+        stages, joined = stages + 1, joined * GATHER_INPUTS
+    return stages
+
+
+@block
+def gather(clk, parts, total):
+    """Total is the OR of vectors of which at most one is not zero.
+
+    Latency, resources
+        ``gather_latency(n)`` cycles for n parts, each stage two levels of LUTs.
+
+    Ports
+        parts : a list of vectors
+        total : a vector of their length
+    """
+    if len(parts) == 1:
+        return wire(parts[0], total)
+    before = GATHER_INPUTS ** (gather_latency(len(parts)) - 1)
+    gathered, logic = [], []
+    for share in shares(parts, -(-len(parts) // before)):
+        gathered.append(bits(len(total)))
+        logic.append(gather(clk, share, gathered[-1]))
+    joined = bits(len(total))
+    return logic, any_of(gathered, joined), register(clk, joined, total)
+
+
+def shares(parts, count):
+    """Cut a list into ``count`` lists of equal length, or one longer."""
+    cuts = [n * len(parts) // count for n in range(count + 1)]
+    return [parts[low:high] for low, high in pairwise(cuts)]
+
+
+@block
+def any_of(parts, total):
+    """Total is the OR of up to 36 vectors, in two levels of six. No register."""
+    if len(parts) > 6:
+        halfway, logic = [], []
+        for share in shares(parts, -(-len(parts) // 6)):
+            halfway.append(bits(len(total)))
+            logic.append(any_of(share, halfway[-1]))
+        return logic, any_of(halfway, total)
+    a, b, c, d, e, f = (parts * 6)[:6]  # twice the same part is once
+
+    @always_comb
+    def join_all():
+        total.next = a | b | c | d | e | f
+
+    return join_all
+
+
+# --------------------------------------------------------------------------------------------- rows
+
+
+def row_latency(block_size):
+    """Cycles from sums to y of :func:`row`."""
+    return ROW_END_LATENCY + irfft_latency(block_size)
+
+
+@module
+def row(clk, sums, more, shift, narrow, y, cfg):
+    """From the sums of a block row to its words: a row a cycle, ``row_latency(k)`` cycles later.
+
+    Equals :func:`ernn.fixed.round_spectrum` and then :func:`ernn.fixed.inverse` bit for bit.
+
+    Ports
+        sums, more, shift, narrow : as :func:`row_end` takes them
+        y : k words of cfg.row_length bits
+    """
+    spectrum, narrow_late = bits(cfg.block_size * cfg.spectrum_length), bit()
+    return (
+        row_end(clk, sums, more, shift, narrow, spectrum, cfg),
+        delay_bit(clk, narrow, narrow_late, ROW_END_LATENCY),
+        irfft(clk, spectrum, narrow_late, y, cfg),
+    )
+
+
+@block
+def row_end(clk, sums, more, shift, narrow, spectrum, cfg):
+    """Put the sums of a row together, add up its F parts, round once and saturate.
 
     Equals :func:`ernn.fixed.round_spectrum` bit for bit.
 
     Latency, resources
-        ``COMBINE_LATENCY`` cycles, a row a cycle; no DSP.
+        ``ROW_END_LATENCY`` cycles, a row or a part of one a cycle; no DSP. The half of the rounding
+        is where the addition begins. If F = 1, ``more`` takes nothing; if the shift has one value,
+        ``shift`` takes nothing; if A = P, ``narrow`` takes nothing.
 
     Ports
-        sums : ``products(k)`` sums of cfg.accumulator_length bits, what a :func:`pe` gives
+        sums : cfg.products sums of cfg.accumulator_length bits, what a :func:`pe` gives
+        more : they are to be added to those of the cycle before
+        shift : by how much the rounding drops more than cfg.accumulator_shift.low fraction bits
+        narrow : the spectrum saturates to A + log2 k bits, else to P + log2 k
         spectrum : k words of cfg.spectrum_length bits
     """
-    k, length = cfg.block_size, cfg.accumulator_length
-    shift = cfg.formats.accumulator_fraction - cfg.formats.cell.preactivation.fraction_length
-    totals = words(products(k), length)
-    exact = words(k, length)
-    rounded = words(k, max(length + 1 - shift, cfg.spectrum_length))
-    Y = words(k, cfg.spectrum_length)
-    logic = [split(sums, totals), join(Y, spectrum)]
-    logic += [register(clk, totals[n], exact[n]) for n in range(2)]
+    if cfg.accumulator_shift.low < 0:
+        raise ValueError(f"accumulator shift from {cfg.accumulator_shift.low}: the RTL drops bits")
+    k, length, growth = cfg.block_size, cfg.accumulator_length, cfg.block_size.bit_length() - 1
+    limits = cfg.preactivation + growth, cfg.activation + growth
+    totals, exact, start = (words(n, length) for n in (cfg.products, k, k))
+    scaled, Y = words(k, length - cfg.accumulator_shift.low), words(k, cfg.spectrum_length)
+    half, shift_late, narrow_late = word(length), bits(len(shift)), bit()
+    logic = [
+        split(sums, totals),
+        rounding_half(shift, half, cfg.accumulator_shift),
+        register(clk, shift, shift_late),
+        register(clk, narrow, narrow_late),
+        join(Y, spectrum),
+    ]
+    for n in range(k):
+        logic += [
+            wire(half, start[n]) if cfg.fold == 1 else choose(more, exact[n], half, start[n]),
+            shift_right(exact[n], shift_late, scaled[n], cfg.accumulator_shift),
+            saturate_either(clk, scaled[n], narrow_late, Y[n], *limits),
+        ]
+    logic += [add(clk, totals[n], start[n], exact[n]) for n in range(2)]
     for f in range(1, k // 2):
+        re, im = 2 * f, 2 * f + 1
         p1, p2, p3 = totals[3 * f - 1 : 3 * f + 2]
-        logic += [subtract(clk, p1, p2, exact[2 * f]), add(clk, p1, p3, exact[2 * f + 1])]
-    logic += [shift_round(clk, a, b, shift) for a, b in zip(exact, rounded, strict=True)]
-    logic += [saturate(clk, a, b) for a, b in zip(rounded, Y, strict=True)]
+        logic.append(add_difference(clk, p1, p2, start[re], exact[re]))
+        logic.append(add_sum(clk, p1, p3, start[im], exact[im]))
     return logic
+
+
+@block
+def rounding_half(shift, half, span):
+    """Half of what the rounding drops. No register."""
+    halves = [constant((1 << n) >> 1) for n in span.values]
+    halves += [halves[-1]] * ((1 << len(shift)) - len(halves))
+    table = tuple(halves)
+
+    @always_comb
+    def look_up():
+        half.next = table[shift]
+
+    return look_up
+
+
+@block
+def choose(condition, yes, no, q):
+    """Q is ``yes`` if the condition holds, else ``no``. No register."""
+
+    @always_comb
+    def multiplex():
+        if condition:
+            q.next = yes
+        else:
+            q.next = no
+
+    return multiplex
+
+
+@block
+def add_sum(clk, a, b, start, total):
+    """Total is start + (a + b), one cycle later."""
+
+    @always(clk.posedge)
+    def store():
+        total.next = start + a + b
+
+    return store
+
+
+@block
+def add_difference(clk, a, b, start, total):
+    """Total is start + (a - b), one cycle later."""
+
+    @always(clk.posedge)
+    def store():
+        total.next = start + a - b
+
+    return store
+
+
+@block
+def shift_right(a, shift, shifted, span):
+    """Drop span.low + shift low bits of a. No register."""
+    low, whole = span.low, len(a)
+    dropped = word(whole - low)
+
+    @always_comb
+    def drop():
+        dropped.next = a[whole:low].signed()
+
+    if span.low == span.high:
+        return drop, wire(dropped, shifted)
+
+    @always_comb
+    def move():
+        shifted.next = dropped >> shift
+
+    return drop, move

@@ -22,9 +22,7 @@ import tyro
 
 from ernn.files import atomic
 from ernn.quantize.integer import IntegerLayer
-from hdl.core import core, core_arguments
 from hdl.module import convert
-from hdl.program import configure
 from hdl.tools import SimulationError, run_tool
 
 
@@ -151,6 +149,9 @@ def synthesize_core(layer: IntegerLayer, n_pe: int) -> Report:
     Raises:
         ValueError: the core does not run such a layer.
     """
+    from hdl.core import core, core_arguments
+    from hdl.program import configure
+
     with tempfile.TemporaryDirectory() as scratch:
         files = convert(core, core_arguments(configure(layer, n_pe)), scratch)
         return synthesize(files, core.__name__)
@@ -203,7 +204,7 @@ def synthesize_folder(folder: Path) -> Report:
     files = sorted((folder / "verilog").glob("*.v"))
     if not files:
         raise FileNotFoundError(f"{folder}: no verilog/*.v; hdl.convert writes such a folder")
-    report = synthesize(files, core.__name__)
+    report = synthesize(files, "core")
     texts = {"json": json.dumps(report.to_json(), indent=1) + "\n", "md": report.to_markdown()}
     for suffix, text in texts.items():
         with atomic(folder / f"resources.{suffix}") as new:

@@ -6,10 +6,11 @@ from checking import Case, check, packed, resources, vectors
 
 from ernn import fixed
 from ernn.fixed import FixedPoint
-from hdl.arith import bits
-from hdl.fft import fft_latency, irfft, irfft_latency, rfft
+from hdl.arith import bit, bits
+from hdl.config import BLOCK_SIZES, CoreConfig, Span
+from hdl.fft import fft_latency, fft_products, irfft, irfft_latency, rfft
 
-SIZES = [(4, 12), (8, 16), (16, 12)]  # block size, word length
+SIZES = [(4, 12), (8, 16), (16, 12), (32, 12)]  # block size, word length
 
 
 def forward(k, length):
@@ -25,34 +26,54 @@ def forward(k, length):
     )
 
 
-def inverse(k, length):
-    output = FixedPoint(length, length - 4)
-    grown = fixed.output_spectrum(output, k).word_length
-    Y = vectors((k,), grown)
+def inverse(k, length, activation=None):
+    """P is ``length`` bits; A too, or another: the spectra then are for both by turns."""
+    activation = activation or length
+    cfg = CoreConfig(k, 4, activation=activation, preactivation=length, cell_fraction=Span(2, 3))
+    Y = vectors((k,), cfg.spectrum_length)
+    narrow = np.arange(len(Y)) // 2 % 2
+    y = [
+        fixed.inverse(block, FixedPoint(activation if n else length, 2))
+        for block, n in zip(Y, narrow, strict=True)
+    ]
     return Case(
         irfft,
-        {"spectrum": bits(k * grown), "y": bits(k * length)},
-        {"block_size": k, "output": output},
-        {"spectrum": packed(Y, grown)},
-        {"y": packed(fixed.inverse(Y, output), length)},
+        {"spectrum": bits(k * cfg.spectrum_length), "narrow": bit(), "y": bits(cfg.row_bits)},
+        {"cfg": cfg},
+        {"spectrum": packed(Y, cfg.spectrum_length), "narrow": narrow},
+        {"y": packed(y, cfg.row_length)},
         irfft_latency(k),
     )
 
 
 def test_equals_fixed(tmp_path):
-    check([transform(*size) for transform in (forward, inverse) for size in SIZES], tmp_path)
+    cases = [transform(*size) for transform in (forward, inverse) for size in SIZES]
+    check([*cases, inverse(8, 12, 9), inverse(4, 9, 12)], tmp_path)
 
 
 @pytest.mark.parametrize("simulator", ["icarus", "ghdl"])
-@pytest.mark.parametrize("transform", [forward, inverse])
-def test_small(transform, simulator, request, tmp_path):
+@pytest.mark.parametrize("case", [forward(8, 8), inverse(8, 8), inverse(8, 8, 7)])
+def test_small(case, simulator, request, tmp_path):
     request.getfixturevalue(simulator)
-    check([transform(8, 8)], tmp_path, [simulator])
+    check([case], tmp_path, [simulator])
 
 
-def test_resources(tmp_path):
-    cases = [forward(4, 16), forward(8, 16), inverse(4, 16), inverse(16, 16)]
-    assert resources(cases, tmp_path).dsp == 0 + 2 + 0 + 12
+@pytest.mark.parametrize("simulator", ["icarus", "ghdl"])
+def test_rotations(simulator, request, tmp_path):
+    """Blocks of 16 have rotations by other angles than 45 degrees."""
+    request.getfixturevalue(simulator)
+    check([forward(16, 6), inverse(16, 6)], tmp_path, [simulator])
+
+
+def test_latency():
+    assert [fft_latency(k) for k in BLOCK_SIZES] == [2, 5, 8, 11]
+    assert [irfft_latency(k) for k in BLOCK_SIZES] == [3, 6, 9, 12]
+
+
+def test_dsps(tmp_path):
+    assert [fft_products(k) for k in BLOCK_SIZES] == [0, 2, 14, 54]
+    cases = [transform(k, 16) for transform in (forward, inverse) for k in (4, 8, 16)]
+    assert resources(cases, tmp_path).dsp == 2 * (0 + 2 + 14)
 
 
 def test_vectors():
@@ -64,7 +85,7 @@ def test_vectors():
     assert 0.01 < saturated < 0.5
 
 
-@pytest.mark.parametrize("k", [1, 2, 32])
+@pytest.mark.parametrize("k", [1, 2, 64])
 def test_block_size(k):
-    with pytest.raises(ValueError, match=f"block size {k}: the RTL has 4, 8, 16"):
+    with pytest.raises(ValueError, match=f"block size {k}: the RTL has 4, 8, 16, 32"):
         rfft(None, bits(k * 8), bits(k * 16), k, 8)

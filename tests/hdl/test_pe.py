@@ -1,48 +1,46 @@
-"""Operands, processing element and rounding against the integers of ernn.fixed."""
-
-from dataclasses import replace
+"""Operands, processing elements, their groups and the rows' ends against ernn.fixed's integers."""
 
 import numpy as np
 import pytest
-from checking import Case, check, packed, resources, vectors
+from checking import Case, check, packed, take, vectors
+from myhdl import block
 
 from ernn import fixed
-from ernn.fixed import CellFormats, FixedPoint
-from ernn.quantize.integer import LayerFormats
+from ernn.fixed import FixedPoint
 from hdl.arith import bit, bits
+from hdl.config import CoreConfig, Span, address_bits
+from hdl.module import convert
 from hdl.pe import (
     CAPTURE_DELAY,
-    COMBINE_LATENCY,
+    GROUP_LATENCY,
     OPERANDS_LATENCY,
+    OTHER_UNITS,
+    ROW_END_LATENCY,
     WEIGHT_LEAD,
-    combine,
-    operand_bits,
+    Bus,
+    Load,
+    gather,
+    gather_latency,
     operands,
     pe,
-    products,
-    sums_bits,
+    pe_group,
+    row,
+    row_end,
+    row_latency,
 )
-from hdl.program import CoreConfig
+from hdl.program import pack
+from hdl.synth import synthesize
 
 COLUMNS = 5
-ROWS = 4
+FULL_SIZE = {"n_pe": 128, "accumulator_length": 38}
 
 
-PREACTIVATION = FixedPoint(14, 9)
-
-
-def config(k, preactivation=PREACTIVATION):
-    """A core of COLUMNS columns."""
-    gate = FixedPoint(12, 10)
-    formats = LayerFormats(
-        input=gate,
-        output=gate,
-        weight_input=FixedPoint(10, 8),
-        weight_recurrent=FixedPoint(10, 8),
-        cell=CellFormats(preactivation, gate, FixedPoint(12, 8)),
-    )
-    hidden = k * ROWS
-    return CoreConfig("lstm", k, 4, k * (COLUMNS - ROWS), hidden, formats)
+def config(k, **options):
+    """A core of short words."""
+    short = {"n_pe": 8, "weight": 10, "activation": 12, "preactivation": 14, "weight_depth": 20}
+    exact = fixed.accumulator_length(FixedPoint(10, 8), 12 + k.bit_length() - 1, COLUMNS)
+    cells = {"accumulator_length": exact, "cell_fraction": Span(8, 9)}
+    return CoreConfig(k, **{**short, **cells, **options})
 
 
 def gauss(X):
@@ -58,15 +56,19 @@ def gauss(X):
 def operands_case(k):
     cfg = config(k)
     length = cfg.input_spectrum_length
-    X = fixed.rfft(vectors((k,), cfg.activation_length))
+    X = fixed.rfft(vectors((k,), cfg.activation))
     return Case(
         operands,
-        {"spectrum": bits(k * length), "operand_bus": bits(operand_bits(cfg))},
+        {"spectrum": bits(k * length), "operand_bus": bits(cfg.operand_bits)},
         {"cfg": cfg},
         {"spectrum": packed(X, length)},
         {"operand_bus": packed(gauss(X), length)},
         OPERANDS_LATENCY,
     )
+
+
+def test_operands(tmp_path):
+    check([operands_case(k) for k in (4, 8, 16, 32)], tmp_path)
 
 
 @pytest.mark.parametrize("k", [4, 8, 16])
@@ -92,76 +94,83 @@ def gauss_weights(W):
 
 def rows(cfg):
     """Spectra of inputs and of weights for extreme and random rows: twice (rows, q, k)."""
-    x = vectors((cfg.columns, cfg.block_size), cfg.activation_length, 20)
-    W = vectors((cfg.columns, cfg.block_size), cfg.weight_length, 20, seed=1)
+    x = vectors((COLUMNS, cfg.block_size), cfg.activation, 20)
+    W = vectors((COLUMNS, cfg.block_size), cfg.weight, 20, seed=1)
     order = np.random.default_rng(2).permutation(len(W))
     W[12:] = W[order][12:]  # extremes meet as they are, and shuffled
     return fixed.rfft(x), W
 
 
-def row_sums(X, W):
-    """What a PE adds up for rows (..., q, k): (..., products(k))."""
-    return (gauss(X) * gauss_weights(W)).sum(-2)
+def row_products(X, W):
+    """What a PE adds up for rows (..., q, k): (..., q, products)."""
+    return gauss(X) * gauss_weights(W)
+
+
+def stream(cycles, times, values, others=0):
+    """A value for each cycle: ``values`` at ``times``, at all other times ``others``."""
+    line = np.full(cycles, others, object)
+    line[np.ravel(times)] = values
+    return line.tolist()
+
+
+# ---------------------------------------------------------------------------------------------- PEs
 
 
 def pe_ports(cfg):
-    address_length = (cfg.weight_words - 1).bit_length()
+    address_length = address_bits(cfg.weight_depth)
     return {
         "w_enable": bit(),
         "w_address": bits(address_length),
-        "w_data": bits(cfg.block_size * cfg.weight_length),
+        "w_data": bits(cfg.block_size * cfg.weight),
         "r_address": bits(address_length),
-        "operand_bus": bits(operand_bits(cfg)),
+        "operand_bus": bits(cfg.operand_bits),
         "first": bit(),
+        "step": bit(),
         "enable": bit(),
         "capture": bit(),
-        "chain_i": bits(sums_bits(cfg)),
-        "chain_o": bits(sums_bits(cfg)),
+        "sums": bits(cfg.sums_bits),
     }
 
 
 def pe_case(k, gaps):
     """One PE through all rows, without a gap or with idle cycles between the columns.
 
-    A row's weights are written under the row before it, and the chain moves in every cycle in which
-    it does not capture.
+    A row's weights are written under the row before it. Some columns do not count, first ones and
+    all of a row among them; between the steps there is noise on the bus.
     """
     cfg = config(k)
-    q, slots = cfg.columns, cfg.passes
     X, W = rows(cfg)
+    n, q = X.shape[:2]
     rng = np.random.default_rng(3)
-    idle = rng.integers(0, 3, (len(X), q)) if gaps else np.zeros((len(X), q), int)
+    idle = rng.integers(0, 3, (n, q)) if gaps else np.zeros((n, q), int)
     r_time = q + np.cumsum(idle + 1).reshape(-1, q)
     w_time = np.concatenate([[np.arange(q)], r_time[:-1]])
     cycles = int(r_time[-1, -1]) + WEIGHT_LEAD + CAPTURE_DELAY + 4
-    address = (np.arange(len(X))[:, None] % slots * q + np.arange(q)).ravel()
+    slots = cfg.weight_depth // q
+    address = (np.arange(n)[:, None] % slots * q + np.arange(q)).ravel()
+    enable = rng.integers(0, 4, (n, q)) > 0
+    enable[:12] = True
+    enable[-1] = False
 
-    def stream(times, values, others=None):
-        line = np.zeros(cycles, object) if others is None else np.array(others, object)
-        line[np.ravel(times)] = values
-        return line.tolist()
+    def noise(times, values, highest=1):
+        return stream(cycles, times, values, rng.integers(0, highest, cycles, endpoint=True))
 
-    def noise(length):
-        return packed(rng.integers(-5, 6, (cycles, products(k))), length)
-
-    operands_at = r_time + WEIGHT_LEAD
-    capture_at = operands_at[:, -1] + CAPTURE_DELAY
-    spectra = packed(gauss(X).reshape(-1, products(k)), cfg.input_spectrum_length)
-    firsts = np.arange(operands_at.size) % q == 0
-    chain = noise(cfg.accumulator_length)
+    step_at = r_time + WEIGHT_LEAD
+    capture_at = step_at[:, -1] + CAPTURE_DELAY
+    spectra = packed(gauss(X).reshape(-1, cfg.products), cfg.input_spectrum_length)
     inputs = {
-        "w_enable": stream(w_time, 1),
-        "w_address": stream(w_time, address),
-        "w_data": stream(w_time, packed(W.reshape(-1, k), cfg.weight_length)),
-        "r_address": stream(r_time, address),
-        "operand_bus": stream(operands_at, spectra, noise(cfg.input_spectrum_length)),
-        "first": stream(operands_at, firsts.tolist(), rng.integers(0, 2, cycles)),
-        "enable": stream(operands_at, 1),
-        "capture": stream(capture_at, 1),
-        "chain_i": chain,
+        "w_enable": stream(cycles, w_time, 1),
+        "w_address": stream(cycles, w_time, address),
+        "w_data": stream(cycles, w_time, packed(W.reshape(-1, k), cfg.weight)),
+        "r_address": stream(cycles, r_time, address),
+        "operand_bus": noise(step_at, spectra, 1 << 20),
+        "first": noise(step_at, (np.arange(n * q) % q == 0).astype(int)),
+        "step": stream(cycles, step_at, 1),
+        "enable": noise(step_at, enable.ravel().astype(int)),
+        "capture": stream(cycles, capture_at, 1),
     }
-    sums = packed(row_sums(X, W), cfg.accumulator_length)
-    expected = {"chain_o": stream(capture_at, sums, chain)[:-1]}
+    sums = packed((row_products(X, W) * enable[..., None]).sum(-2), cfg.accumulator_length)
+    expected = {"sums": stream(cycles, capture_at, sums)[:-1]}
     return Case(pe, pe_ports(cfg), {"cfg": cfg}, inputs, expected, 1)
 
 
@@ -175,47 +184,241 @@ def test_small_pe(simulator, request, tmp_path):
     check([pe_case(4, True)], tmp_path, [simulator])
 
 
-def combine_case(k, preactivation):
-    """With the sums of a PE, combining gives what ernn.fixed accumulates and rounds."""
-    cfg = config(k, preactivation)
-    X, W = rows(cfg)
-    exact = np.stack([fixed.accumulate(x[None], w[None])[0, 0] for x, w in zip(X, W, strict=True)])
-    Y = fixed.round_spectrum(exact, cfg.formats.accumulator_fraction, preactivation)
-    return Case(
-        combine,
-        {"sums": bits(sums_bits(cfg)), "spectrum": bits(k * cfg.spectrum_length)},
-        {"cfg": cfg},
-        {"sums": packed(row_sums(X, W), cfg.accumulator_length)},
-        {"spectrum": packed(Y, cfg.spectrum_length)},
-        COMBINE_LATENCY,
+@block
+def array(
+    clk, operands, enable, first, step, last, address, valid, unit, w_address, data, total, cfg
+):
+    """All groups of PEs in their chain, and what gathers their sums."""
+    buses = [Bus(cfg) for _ in range(cfg.groups + 1)]
+    loads = [Load(cfg) for _ in range(cfg.groups + 1)]
+    sums = [bits(cfg.drain * cfg.sums_bits) for _ in range(cfg.groups)]
+    head, load = buses[0], loads[0]
+    head.operands, head.enable, head.address = operands, enable, address
+    head.first, head.step, head.last = first, step, last
+    load.valid, load.unit, load.address, load.data = valid, unit, w_address, data
+    groups = [
+        pe_group(clk, buses[g], buses[g + 1], loads[g], loads[g + 1], sums[g], cfg)
+        for g in range(cfg.groups)
+    ]
+    return groups, gather(clk, sums, total)
+
+
+def array_case(k, n_pe, fold, slices=1):
+    """Passes of rows through an array; F groups side by side share D rows.
+
+    All weights are loaded before, words for units beyond the PEs among them. A row's columns are
+    dealt to the lanes; the last step has fewer where F does not divide them.
+    """
+    cfg = config(k, n_pe=n_pe, fold=fold, slices=slices)
+    q, steps, passes, teams = COLUMNS, -(-COLUMNS // fold), 3, cfg.groups // fold
+    x = vectors((q, k), cfg.activation, passes)[-passes:]
+    X = fixed.rfft(x)
+    W = vectors((q, k), cfg.weight, passes * teams * cfg.drain, seed=1)
+    W = W[-passes * teams * cfg.drain :].reshape(passes, teams, cfg.drain, q, k)
+    rng = np.random.default_rng(4)
+    writes = []
+    for p, t, d, c in np.ndindex(passes, teams, cfg.drain, steps * fold):
+        unit = (t * fold + c % fold) * cfg.drain + d
+        weights = W[p, t, d, c] if c < q else rng.integers(-9, 10, k)
+        writes.append((unit, p * steps + c // fold, pack(weights, cfg.weight)))
+    for unit in range(cfg.n_pe, cfg.n_pe + OTHER_UNITS):
+        writes.append((unit, int(rng.integers(passes * steps)), int(rng.integers(1 << 30))))
+    start = len(writes) + cfg.groups + 4
+    step_at = (
+        start + WEIGHT_LEAD + np.cumsum(rng.integers(1, 3, (passes, steps))).reshape(-1, steps)
     )
+    cycles = int(step_at[-1, -1]) + cfg.groups + 12
+    lanes, enables = np.zeros((passes, steps, fold, cfg.products), int), [0] * steps
+    for c in range(q):
+        lanes[:, c // fold, c % fold] = gauss(X)[:, c]
+        enables[c // fold] |= 1 << c % fold
+    lanes = lanes.reshape(passes * steps, -1)
+    total = [0] * cycles
+    for p, g in np.ndindex(passes, cfg.groups):
+        mine = slice(g % fold, None, fold)
+        sums = row_products(X[p, mine], W[p, g // fold, :, mine]).sum(-2)
+        at = step_at[p, -1] + g + GROUP_LATENCY + gather_latency(cfg.groups)
+        total[at] = pack(sums, cfg.accumulator_length)
+    first, last = ((np.arange(passes * steps) % steps == s).astype(int) for s in (0, steps - 1))
+    values = {
+        "operands": (step_at, packed(lanes, cfg.input_spectrum_length)),
+        "enable": (step_at, enables * passes),
+        "first": (step_at, first),
+        "step": (step_at, 1),
+        "last": (step_at, last),
+        "address": (step_at - WEIGHT_LEAD, np.arange(passes * steps)),
+        "valid": (np.arange(len(writes)), 1),
+        "unit": (np.arange(len(writes)), [w[0] for w in writes]),
+        "w_address": (np.arange(len(writes)), [w[1] for w in writes]),
+        "data": (np.arange(len(writes)), [w[2] for w in writes]),
+    }
+    bus, load = Bus(cfg), Load(cfg)
+    ports = dict(vars(bus)) | {"valid": load.valid, "unit": load.unit, "w_address": load.address}
+    ports |= {"data": load.data, "total": bits(cfg.drain * cfg.sums_bits)}
+    inputs = {name: stream(cycles, *pair) for name, pair in values.items()}
+    inputs["last"] = stream(cycles, step_at, last, 1)  # means nothing without a step
+    settled = cfg.groups + 8
+    return Case(array, ports, {"cfg": cfg}, inputs, {"total": total[settled:]}, settled)
 
 
-def test_operands_and_combine(tmp_path):
-    nothing_to_round, to_the_left, nothing_to_saturate = (20, 18), (20, 20), (24, 4)
-    cases = [operands_case(k) for k in (4, 8, 16)]
-    cases += [combine_case(k, PREACTIVATION) for k in (4, 8, 16)]
-    for fmt in nothing_to_round, to_the_left, nothing_to_saturate:
-        cases.append(combine_case(8, FixedPoint(*fmt)))
-    check(cases, tmp_path)
+@pytest.mark.parametrize("size", [(8, 8, 1), (4, 32, 4), (4, 32, 2, 2)])
+def test_array(size, tmp_path):
+    check([array_case(*size)], tmp_path)
 
 
 @pytest.mark.parametrize("simulator", ["icarus", "ghdl"])
-def test_small_combine(simulator, request, tmp_path):
+def test_small_array(simulator, request, tmp_path):
     request.getfixturevalue(simulator)
-    check([combine_case(4, PREACTIVATION)], tmp_path, [simulator])
+    check([array_case(4, 8, 2)], tmp_path, [simulator])
 
 
-def test_resources(tmp_path):
-    """A PE: its multiplications in DSPs with their sums, its weights in block memories."""
-    cfg = CoreConfig("lstm", 8, 32, 160, 256, config(8).formats)
-    case = replace(pe_case(8, False), ports=pe_ports(cfg), parameters={"cfg": cfg})
-    found = resources([case], tmp_path)
-    assert found.dsp == 11
-    assert found.bram36 == 1.5
-    assert found.lut <= sums_bits(cfg) + 3 * (cfg.weight_length + 1)
+# ------------------------------------------------------------------------------------------- gather
 
 
-def test_resources_of_sums(tmp_path):
-    """Operands and rounding take no DSP."""
-    assert resources([operands_case(8), combine_case(8, PREACTIVATION)], tmp_path).dsp == 0
+@block
+def gather_packed(clk, parts, total, count):
+    """The block with its list in one port."""
+    length = len(total)
+    each = [bits(length) for _ in range(count)]
+    return [take(parts, p, n * length, length) for n, p in enumerate(each)], gather(
+        clk, each, total
+    )
+
+
+def gather_case(count):
+    length = 40
+    rng = np.random.default_rng(count)
+    values = [int(v) for v in rng.integers(0, 1 << length, count + 20)]
+    places = [*range(count), *rng.integers(0, count, 20)]
+    values[-1] = 0
+    return Case(
+        gather_packed,
+        {"parts": bits(count * length), "total": bits(length)},
+        {"count": count},
+        {"parts": [v << int(n) * length for v, n in zip(values, places, strict=True)]},
+        {"total": values},
+        gather_latency(count),
+    )
+
+
+def test_gather(tmp_path):
+    assert [gather_latency(n) for n in (1, 2, 36, 37, 128)] == [0, 1, 1, 2, 2]
+    check([gather_case(n) for n in (1, 2, 7, 36, 37, 80)], tmp_path)
+
+
+@pytest.mark.parametrize("simulator", ["icarus", "ghdl"])
+def test_small_gather(simulator, request, tmp_path):
+    request.getfixturevalue(simulator)
+    check([gather_case(40)], tmp_path, [simulator])
+
+
+# --------------------------------------------------------------------------------------------- rows
+
+
+def row_ports(cfg):
+    return {
+        "sums": bits(cfg.sums_bits),
+        "more": bit(),
+        "shift": bits(cfg.accumulator_shift.bits),
+        "narrow": bit(),
+    }
+
+
+def row_case(function, k, **options):
+    """Rows in F parts: in each cycle what is added up of a row so far is rounded."""
+    cfg = config(k, **{"accumulator_shift": Span(5, 12), **options})
+    X, W = rows(cfg)
+    parts = [slice(n, None, cfg.fold) for n in range(cfg.fold)]
+    sums = np.stack([row_products(X[:, p], W[:, p]).sum(-2) for p in parts], 1)
+    exact = [
+        [fixed.accumulate(x[p][None], w[p][None]) for p in parts] for x, w in zip(X, W, strict=True)
+    ]
+    exact = np.cumsum(np.reshape(exact, (*sums.shape[:2], k)), 1).reshape(-1, k)
+    rng = np.random.default_rng(5)
+    shift = rng.choice(cfg.accumulator_shift.values, len(X)).repeat(cfg.fold)
+    narrow = rng.integers(0, 2, len(X)).repeat(cfg.fold)
+    Y, y = [], []
+    for total, s, n in zip(exact, shift, narrow, strict=True):
+        output = FixedPoint(cfg.activation if n else cfg.preactivation, 4)
+        Y.append(fixed.round_spectrum(total, output.fraction_length + int(s), output))
+        y.append(fixed.inverse(Y[-1], output))
+    outputs = {
+        row_end: ("spectrum", packed(Y, cfg.spectrum_length), k * cfg.spectrum_length),
+        row: ("y", packed(y, cfg.row_length), cfg.row_bits),
+    }
+    name, values, width = outputs[function]
+    return Case(
+        function,
+        row_ports(cfg) | {name: bits(width)},
+        {"cfg": cfg},
+        {
+            "sums": packed(sums.reshape(-1, cfg.products), cfg.accumulator_length),
+            "more": (np.arange(len(exact)) % cfg.fold > 0).astype(int),
+            "shift": shift - cfg.accumulator_shift.low,
+            "narrow": narrow,
+        },
+        {name: values},
+        ROW_END_LATENCY if function is row_end else row_latency(k),
+    )
+
+
+def test_row_end(tmp_path):
+    cases = [row_case(row_end, k, n_pe=16, fold=f) for k, f in ((4, 1), (8, 2), (16, 4))]
+    nothing_to_round, three_shifts = {"accumulator_shift": Span(0, 1)}, Span(7, 9)
+    equal = {"activation": 12, "preactivation": 12, "accumulator_shift": Span(8, 8)}
+    cases += [
+        row_case(row_end, 8, **nothing_to_round),
+        row_case(row_end, 8, accumulator_shift=three_shifts, preactivation=11),
+        row_case(row_end, 8, **equal),
+        row_case(row_end, 8, preactivation=24),
+    ]
+    check(cases, tmp_path)
+
+
+def test_row(tmp_path):
+    check([row_case(row, 8, n_pe=8, fold=2), row_case(row, 16)], tmp_path)
+
+
+@pytest.mark.parametrize("simulator", ["icarus", "ghdl"])
+def test_small_row(simulator, request, tmp_path):
+    request.getfixturevalue(simulator)
+    check([row_case(row, 4, fold=2)], tmp_path, [simulator])
+
+
+def test_negative_shift():
+    cfg = config(4, accumulator_shift=Span(-1, 2))
+    with pytest.raises(ValueError, match="accumulator shift from -1"):
+        row_end(None, **row_ports(cfg), spectrum=bits(4 * cfg.spectrum_length), cfg=cfg)
+
+
+# ---------------------------------------------------------------------------------------- resources
+
+
+def measured(function, ports, cfg, folder):
+    """What Yosys makes of a block."""
+    files = convert(function, {"clk": bit(), **ports, "cfg": cfg}, folder)
+    return synthesize(files, function.__name__).total
+
+
+@pytest.mark.parametrize("k", [8, 16])
+def test_resources_of_a_pe(k, tmp_path):
+    """Its multiplications in DSPs with their sums, its weights in block memories."""
+    cfg = CoreConfig(k, **FULL_SIZE)
+    found = measured(pe, pe_ports(cfg), cfg, tmp_path)
+    assert found.dsp == cfg.products == 2 + 3 * (k // 2 - 1)
+    assert found.bram36 == 1.5 * k / 8
+    assert found.lut <= (k // 2 - 1) * (cfg.weight + 1) + 4
+    assert found.ff <= cfg.sums_bits + cfg.products * cfg.weight
+
+
+def test_resources_of_a_row_end(tmp_path):
+    """One part of a row, one shift and one length: nothing chooses."""
+    cfg = CoreConfig(8, **FULL_SIZE, accumulator_shift=Span(10, 10))
+    ports = row_ports(cfg) | {"spectrum": bits(8 * cfg.spectrum_length)}
+    found = measured(row_end, ports, cfg, tmp_path)
+    assert found.dsp == 0
+    assert found.lut <= 8 * (cfg.accumulator_length + cfg.spectrum_length)
+
+
+def test_operands_take_no_dsp(tmp_path):
+    assert measured(operands, operands_case(8).ports, config(8), tmp_path).dsp == 0
