@@ -35,6 +35,9 @@ from ernn.fixed import (
     shift_round,
 )
 
+ACTIVATIONS = "none", "relu"
+"""What can follow a fully connected layer."""
+
 
 @dataclass(frozen=True)
 class LayerFormats:
@@ -291,6 +294,7 @@ class IntegerLinear:
         input, weight, output: formats of frames, spectra, and results and biases.
         W: packed spectra (p, q, k).
         bias: (output_size,), output format.
+        activation: of ``ACTIVATIONS``.
     """
 
     kind: ClassVar[str] = "linear"
@@ -303,9 +307,14 @@ class IntegerLinear:
     output: FixedPoint
     W: Integers
     bias: Integers
+    activation: str = "none"
 
     def __post_init__(self) -> None:
         check_sizes(self.block_size, self.input_size, self.output_size)
+        if self.activation not in ACTIVATIONS:
+            raise ValueError(
+                f"activation {self.activation!r}: must be one of {', '.join(ACTIVATIONS)}"
+            )
 
     def tensors(self) -> dict[str, tuple[tuple[int, ...], FixedPoint]]:
         """Shape and format of every array that is a field."""
@@ -314,12 +323,16 @@ class IntegerLinear:
         return {"W": (shape, self.weight), "bias": ((self.output_size,), self.output)}
 
     def run(self, x: Integers) -> Integers:
-        """Apply to frames: (..., input_size) -> (..., output_size); the sum with b saturates."""
+        """Apply to frames: (..., input_size) -> (..., output_size).
+
+        The sum with b saturates; then "relu" makes what is negative zero.
+        """
         X = rfft(blocks(x, self.block_size))
         weight, source = self.weight.fraction_length, self.input.fraction_length
         y = circulant_row(X, self.W, weight, source, self.output)
         y = y.reshape(*x.shape[:-1], -1)[..., : self.output_size]
-        return self.output.saturate(y + self.bias)
+        y = self.output.saturate(y + self.bias)
+        return np.maximum(y, 0) if self.activation == "relu" else y
 
 
 IntegerLayer = IntegerLSTM | IntegerGRU | IntegerLinear

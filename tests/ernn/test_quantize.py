@@ -12,6 +12,7 @@ from ernn import bundle
 from ernn.fixed import FixedPoint
 from ernn.nn import GRU, LSTM, CirculantLinear
 from ernn.quantize import (
+    IntegerLinear,
     IntegerLSTM,
     IntegerModel,
     WordLengths,
@@ -120,6 +121,28 @@ def test_circulant_linear_is_quantized_too() -> None:
         y = linear(model(x)[0]).numpy()
     n = integer.run(integer.quantize(x.numpy()))
     assert np.abs(integer.layers[-1].output.to_float(n) - y).max() < 2e-3
+
+
+def relu_layer(activation: str) -> IntegerLinear:
+    rng = np.random.default_rng(3)
+    fmt, W, bias = FixedPoint(8, 4), rng.integers(-128, 128, (2, 3, 4)), rng.integers(-128, 128, 8)
+    return IntegerLinear(12, 8, 4, fmt, fmt, fmt, W, bias, activation)
+
+
+def test_relu_follows_the_saturation() -> None:
+    x = np.random.default_rng(4).integers(-128, 128, (50, 2, 12))
+    y = relu_layer("none").run(x)
+    assert y.min() == -128
+    assert np.array_equal(relu_layer("relu").run(x), np.where(y < 0, 0, y))
+    with pytest.raises(ValueError, match="activation 'tanh': must be one of none, relu"):
+        relu_layer("tanh")
+
+
+def test_a_bundle_keeps_the_relu_and_an_old_one_has_none(tmp_path: Path) -> None:
+    bundle.save(IntegerModel((relu_layer("relu"),)), tmp_path)
+    assert bundle.load(tmp_path).layers[0].activation == "relu"
+    edit_json(tmp_path, lambda c: c["layers"][0].pop("activation"))
+    assert bundle.load(tmp_path).layers[0].activation == "none"
 
 
 def test_what_cannot_be_quantized_is_refused() -> None:
