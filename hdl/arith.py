@@ -408,67 +408,6 @@ def overflow(a, over, length):
 
 
 @block
-def saturate_either(clk, a, narrow, saturated, length, narrow_length):
-    """Clip a to a word of ``length`` bits, or if narrow of ``narrow_length``, one cycle later.
-
-    Equal lengths make nothing of ``narrow``.
-    """
-    wide = word(max(len(a), length + 1, narrow_length + 1))
-    sign, kept = len(wide) - 1, len(saturated)
-    over, over_narrow, over_either = bit(), bit(), bit()
-    highest, highest_narrow = (constant((1 << (n - 1)) - 1) for n in (length, narrow_length))
-    lowest, lowest_narrow = -highest - 1, -highest_narrow - 1
-
-    @always_comb
-    def choose():
-        if narrow:
-            over_either.next = over_narrow
-        else:
-            over_either.next = over
-
-    @always(clk.posedge)
-    def store():
-        if not over_either:
-            saturated.next = wide[kept:].signed()
-        elif narrow:
-            if wide[sign]:
-                saturated.next = lowest_narrow
-            else:
-                saturated.next = highest_narrow
-        else:
-            if wide[sign]:
-                saturated.next = lowest
-            else:
-                saturated.next = highest
-
-    return (
-        wire(a, wide),
-        overflow(wide, over, length),
-        overflow(wide, over_narrow, narrow_length),
-        choose,
-        store,
-    )
-
-
-@block
-def overflow(a, over, length):
-    """Tell whether a is too large for ``length`` bits: those above differ. No register."""
-    whole, low = len(a), length - 1
-    ones = constant((1 << (whole - low)) - 1)
-    top = bits(whole - low)
-
-    @always_comb
-    def cut_top():
-        top.next = a[whole:low]
-
-    @always_comb
-    def compare():
-        over.next = (top != 0) and (top != ones)
-
-    return cut_top, compare
-
-
-@block
 def clip(clk, a, clipped, lowest, highest):
     """Clip a to a range, which the word of ``clipped`` holds, one cycle later.
 
