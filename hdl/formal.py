@@ -68,11 +68,12 @@ def prove_assertions(
         run_yosys(files, *prepared, prove)
     except SimulationError as error:
         log = str(error)
-        if "SAT temporal induction proof finished" not in log:
+        if "proof did fail" not in log:
             raise
         found = "model found for base case" in log
         reason = "a counterexample" if found else f"no proof in {steps} steps"
-        raise ProofError(f"{top}: {reason}\n{log}", found) from error
+        trace = log[log.rfind("Time Signal Name") :]
+        raise ProofError(f"{top}: {reason}\n{trace}", found) from error
 
 
 def prove_independent(files: Sequence[Path], top: str, output: str, source: str) -> None:

@@ -46,18 +46,27 @@ def arguments(function):
             return {**ports, "i": GroupStream(CORE), "m": output_stream(CORE), "cfg": CORE}
 
 
-def prove(function, files):
+def prove(function, files, steps=12):
     name = function.__name__
     checkers = [HERE / "contract.v"]
     if PROBES[function]:
         checkers.append(HERE / "scoreboard.v")
     proof = HERE / f"{name}_proof.v"
-    prove_assertions([*files, *checkers, proof], f"{name}_proof", PROBES[function])
+    prove_assertions([*files, *checkers, proof], f"{name}_proof", PROBES[function], steps)
 
 
 @pytest.mark.parametrize("function", PROBES, ids=lambda f: f.__name__)
 def test_proof(function, tmp_path):
     prove(function, convert(function, arguments(function), tmp_path))
+
+
+def planted(function, right, wrong, folder):
+    """The block's Verilog with an error in it."""
+    files = convert(function, arguments(function), folder)
+    text = files[-1].read_text()
+    assert right in text
+    files[-1].write_text(text.replace(right, wrong))
+    return files
 
 
 @pytest.mark.parametrize(
@@ -78,17 +87,21 @@ def test_proof(function, tmp_path):
     ],
 )
 def test_planted_error_is_found(function, right, wrong, tmp_path):
-    files = convert(function, arguments(function), tmp_path)
-    text = files[-1].read_text()
-    assert right in text
-    files[-1].write_text(text.replace(right, wrong))
+    files = planted(function, right, wrong, tmp_path)
     with pytest.raises(ProofError, match="a counterexample") as error:
         prove(function, files)
     assert error.value.counterexample
 
 
+def test_too_few_steps(tmp_path):
+    files = planted(fifo, "(o_ready || (!valid))", "1'b1", tmp_path)
+    with pytest.raises(ProofError, match="no proof in 1 steps") as error:
+        prove(fifo, files, steps=1)
+    assert not error.value.counterexample
+
+
 @pytest.mark.parametrize(
-    ("function", "valid", "ready"),
+    ("function", "output", "source"),
     [
         (fifo, "o_valid", "o_ready"),
         (fifo, "i_ready", "i_valid"),
@@ -101,9 +114,9 @@ def test_planted_error_is_found(function, right, wrong, tmp_path):
         (frame_output, "m_tvalid", "m_tready"),
     ],
 )
-def test_no_path(function, valid, ready, tmp_path):
+def test_no_path(function, output, source, tmp_path):
     files = convert(function, arguments(function), tmp_path)
-    prove_independent(files, function.__name__, valid, ready)
+    prove_independent(files, function.__name__, output, source)
 
 
 def test_path_is_found(tmp_path):
