@@ -61,7 +61,7 @@ def prove_assertions(
         ProofError: there is a counterexample, or no proof in that many steps.
         SimulationError: Yosys does not take the files.
     """
-    shown = [f"connect -set {wire} \\{signal}" for wire, signal in (probes or {}).items()]
+    shown = [f"connect -nounset -set {wire} \\{signal}" for wire, signal in (probes or {}).items()]
     prepared = [*flat(top), *shown, "chformal -lower", "opt -full", "check -assert"]
     prove = f"sat -verify -tempinduct -prove-asserts -set-assumes -seq 1 -maxsteps {steps} {top}"
     try:
