@@ -61,18 +61,19 @@ def prove_assertions(
         ProofError: there is a counterexample, or no proof in that many steps.
         SimulationError: Yosys does not take the files.
     """
-    shown = [f"connect -set {wire} \\{signal}" for wire, signal in (probes or {}).items()]
+    shown = [f"connect -nounset -set {wire} \\{signal}" for wire, signal in (probes or {}).items()]
     prepared = [*flat(top), *shown, "chformal -lower", "opt -full", "check -assert"]
     prove = f"sat -verify -tempinduct -prove-asserts -set-assumes -seq 1 -maxsteps {steps} {top}"
     try:
         run_yosys(files, *prepared, prove)
     except SimulationError as error:
         log = str(error)
-        if "SAT temporal induction proof finished" not in log:
+        if "proof did fail" not in log:
             raise
         found = "model found for base case" in log
         reason = "a counterexample" if found else f"no proof in {steps} steps"
-        raise ProofError(f"{top}: {reason}\n{log}", found) from error
+        trace = log[log.rfind("Time Signal Name") :]
+        raise ProofError(f"{top}: {reason}\n{trace}", found) from error
 
 
 def prove_independent(files: Sequence[Path], top: str, output: str, source: str) -> None:
