@@ -4,7 +4,7 @@ One operation on named, exactly sized signals at a time: so MyHDL's Verilog and 
 its simulation does. A registered block takes one cycle; nothing here is reset.
 """
 
-from myhdl import Signal, always, always_comb, block, concat, intbv
+from myhdl import Signal, always, always_comb, block, concat, intbv, modbv
 
 MEMORY_LATENCY = 2
 """Cycles from r_address to r_data of :func:`memory`."""
@@ -23,6 +23,11 @@ def words(count, length):
 def bits(length):
     """A signal of ``length`` bits without a sign: a packed vector or an address."""
     return Signal(intbv(0)[length:])
+
+
+def wrapping(length):
+    """A signal of ``length`` bits without a sign that counts on from 0 after its highest."""
+    return Signal(modbv(0)[length:])
 
 
 def bit():
