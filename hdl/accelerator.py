@@ -55,7 +55,7 @@ def accelerator(clk, rst, config, s_axis, m_axis, status, cfg):
     data_bits, unit_bits, entry_bits = load_bits(cfg)
     load = Load(data_bits, unit_bits, entry_bits)
     i, o = BlockStream(cfg), GroupStream(cfg)
-    enable, ready, missing, coming, inside, busy, dropped = (bit() for _ in range(7))
+    enable, ready, missing, coming, occupied, busy, dropped = (bit() for _ in range(7))
     frame_blocks = bits(address_bits(cfg.column_depth))
     of_loader = bits(STATUS_BITS)
 
@@ -63,7 +63,7 @@ def accelerator(clk, rst, config, s_axis, m_axis, status, cfg):
     def report():
         status.next = concat(of_loader[STATUS_BITS:3], dropped, of_loader[1], ready)
         missing.next = rst or not enable
-        busy.next = inside or coming
+        busy.next = occupied or coming
 
     return (
         report,
@@ -84,7 +84,7 @@ def accelerator(clk, rst, config, s_axis, m_axis, status, cfg):
         frame_input(
             clk, rst, s_axis, i, ready, frame_blocks, dropped, coming, cfg, input_depth(cfg)
         ),
-        core(clk, rst, load, ready, coming, inside, frame_blocks, i, o, cfg),
+        core(clk, rst, load, ready, coming, occupied, frame_blocks, i, o, cfg),
         frame_output(clk, rst, o, m_axis, cfg),
     )
 
