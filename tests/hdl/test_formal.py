@@ -24,7 +24,9 @@ module reference(input clk, input [{x}:0] x, input [{offset}:0] offset, input ch
 reg [{x}:0] x1, x2, x3;
 always @(posedge clk) begin
     {{x3, x2, x1}} <= {{x2, x1, x}};
-{columns}
+    case (x3)
+{cases}
+    endcase
 end
 endmodule
 """
@@ -32,13 +34,10 @@ endmodule
 
 def write_reference(folder, length, offset_length, y, y_length):
     """A table of y for every two's complement word, ``ACTIVATION_LATENCY`` cycles later."""
-    columns = []
-    for n in range(y_length):  # a bit at a time, which Yosys makes a balanced tree of multiplexers
-        column = sum(int(v >> n & 1) << position for position, v in enumerate(y))
-        columns.append(f"    y[{n}] <= {len(y)}'h{column:x} >> x3;")
+    cases = "\n".join(f"        {n}: y <= {int(v) % (1 << y_length)};" for n, v in enumerate(y))
     path = folder / "reference.v"
     sizes = {"x": length - 1, "offset": offset_length - 1, "y": y_length - 1}
-    path.write_text(REFERENCE.format(**sizes, columns="\n".join(columns)))
+    path.write_text(REFERENCE.format(**sizes, cases=cases))
     return path
 
 
