@@ -119,7 +119,7 @@ def prove_equal(
         "proc",
         f"miter -equiv -make_outputs -flatten {unit} {reference} miter",
         "hierarchy -top miter",
-        "memory -nordff",  # a table becomes a tree of multiplexers, which shrinks with its constants
+        "memory -nordff",  # tables become trees of multiplexers, which shrink
         "opt -full",
     ]
     fixed = "".join(f" -set in_{port} {value}" for port, value in (constants or {}).items())
