@@ -107,7 +107,8 @@ def prove_equal(
 
     Args:
         files: the Verilog files.
-        unit, reference: the modules, with the same ports.
+        unit: a module.
+        reference: another one with the same ports.
         latency: cycles from the first input that counts to the answer.
         constants: input ports -> the value that they have in every cycle; the others are free.
 
