@@ -466,7 +466,7 @@ def clip_sum(clk, early, late, clipped, lowest, highest, shift=0):
     length = len(clipped)
     halves = word(len(late) - shift + 1)
     known = word(len(early))
-    above, below = (word(max(len(early), length) + 2) for _ in range(2))
+    above, below = (word(max(len(early), length) + 1) for _ in range(2))
     known_halves = word(len(known) + 1)
     above_halves, below_halves = word(len(above) + 1), word(len(below) + 1)
     total = word(max(len(known_halves), len(halves)) + 1)
@@ -476,7 +476,7 @@ def clip_sum(clk, early, late, clipped, lowest, highest, shift=0):
     def take_early():
         known.next = early
         above.next = highest - early
-        below.next = lowest - early - 1
+        below.next = lowest - early
 
     @always_comb
     def add_up():
@@ -496,7 +496,7 @@ def clip_sum(clk, early, late, clipped, lowest, highest, shift=0):
         take_early,
         shift_left(known, known_halves, 1, 1),
         shift_left(above, above_halves, 1),
-        shift_left(below, below_halves, 1, 1),
+        shift_left(below, below_halves, 1),
         add_up,
         store,
     )
