@@ -10,8 +10,9 @@ k/2, which are real, then P1, P2, P3 of the bins 1, 2, ... All configurations ar
 :class:`hdl.config.CoreConfig`.
 
 The PEs stand in groups of D along a systolic chain (:func:`pe_group`): each group hears the bus one
-cycle after the group before it, so in every cycle one group at most gives sums, and the rows' ends
-get an OR of all (:func:`gather`).
+cycle after the group before it. If the last steps of two rows are as many cycles apart as there are
+groups, or more, one group at most gives sums in a cycle, and the rows' ends get an OR of all
+(:func:`gather`).
 """
 
 from itertools import pairwise
