@@ -6,6 +6,8 @@ its simulation does. A registered block takes one cycle; nothing here is reset.
 
 from myhdl import Signal, always, always_comb, block, concat, intbv
 
+from hdl.module import leaf
+
 MEMORY_LATENCY = 2
 """Cycles from r_address to r_data of :func:`memory`."""
 
@@ -169,7 +171,7 @@ def negate(clk, a, negative):
     return store
 
 
-@block
+@leaf
 def multiply(clk, a, b, product):
     """Product is a * b, one cycle later; it has as many bits as both together."""
 
@@ -295,7 +297,7 @@ def clip(clk, a, clipped, lowest, highest):
     return extend, store
 
 
-@block
+@leaf
 def memory(clk, w_enable, w_address, w_data, r_address, r_data, depth, r_clear=None):
     """A memory of ``depth`` words with a write port, a read port and an output register.
 
@@ -311,22 +313,22 @@ def memory(clk, w_enable, w_address, w_data, r_address, r_data, depth, r_clear=N
         r_clear : one cycle after its r_address, makes r_data zero; may be left out
     """
     storage = [Signal(w_data.val) for _ in range(depth)]
-    output = Signal(w_data.val)
+    stored = Signal(w_data.val)
 
     @always(clk.posedge)
     def access():
         if w_enable:
             storage[w_address].next = w_data
-        output.next = storage[r_address]
+        stored.next = storage[r_address]
 
     if r_clear is None:
-        return access, register(clk, output, r_data)
+        return access, register(clk, stored, r_data)
 
     @always(clk.posedge)
     def clear():
         if r_clear:
             r_data.next = 0
         else:
-            r_data.next = output
+            r_data.next = stored
 
     return access, clear

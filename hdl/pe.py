@@ -27,6 +27,7 @@ from hdl.arith import (
     word,
     words,
 )
+from hdl.module import leaf
 
 OPERANDS_LATENCY = 1
 """Cycles from spectrum to operand_bus of :func:`operands`."""
@@ -157,7 +158,7 @@ def pe(
     return logic, follow_products, shift
 
 
-@block
+@leaf
 def multiply_accumulate(clk, operand, factor, first, enable, total):
     """Sum of products in one DSP: registers for its inputs (``factor``'s is outside), product, sum.
 
@@ -165,7 +166,7 @@ def multiply_accumulate(clk, operand, factor, first, enable, total):
     """
     a = word(len(operand))
     product = word(len(operand) + len(factor))
-    before = word(len(total))
+    base = word(len(total))
 
     @always(clk.posedge)
     def multiply():
@@ -175,14 +176,14 @@ def multiply_accumulate(clk, operand, factor, first, enable, total):
     @always_comb
     def feedback():
         if first:
-            before.next = 0
+            base.next = 0
         else:
-            before.next = total
+            base.next = total
 
     @always(clk.posedge)
     def accumulate():
         if enable:
-            total.next = before + product
+            total.next = base + product
 
     return multiply, feedback, accumulate
 
