@@ -17,6 +17,63 @@ class Stream:
         self.data = Signal(intbv(0)[width:])
 
 
+class AxiStream:
+    """AXI4-Stream of ``width`` data and ``user`` user bits: the same contract under its names.
+
+    There is neither TKEEP nor TSTRB: every byte of a word counts.
+    """
+
+    def __init__(self, width, user=0):
+        self.tdata = Signal(intbv(0)[width:])
+        self.tvalid, self.tready, self.tlast = (Signal(bool(0)) for _ in range(3))
+        if user:
+            self.tuser = Signal(intbv(0)[user:])
+
+
+@block
+def register_slice(clk, rst, i, o):
+    """A register between two blocks: no path from an input to an output.
+
+    Latency, resources
+        One cycle, a word a cycle; two words of registers.
+
+    Ports
+        i, o : Stream of the same width
+    """
+    width = len(i.data)
+    spare = Signal(intbv(0)[width:])
+    valid, full, move = (Signal(bool(0)) for _ in range(3))
+
+    @always_comb
+    def transfers():
+        i.ready.next = not full
+        o.valid.next = valid
+        move.next = o.ready or not valid
+
+    @always(clk.posedge)
+    def data():
+        if move:
+            if full:
+                o.data.next = spare
+            else:
+                o.data.next = i.data
+        if not full:
+            spare.next = i.data
+
+    @always(clk.posedge)
+    def control():
+        if rst:
+            valid.next = 0
+            full.next = 0
+        elif move:
+            valid.next = i.valid or full
+            full.next = 0
+        elif i.valid:
+            full.next = 1
+
+    return transfers, data, control
+
+
 @block
 def fifo(clk, rst, i, o, depth):
     """Words leave in the order in which they came.
