@@ -10,7 +10,7 @@ of whole words is the sender's duty. The board answers a QUERY
 after all packets before it were taken in, so that is how a host keeps from sending more than the
 board has room for. An answer is a tag and a payload of a fixed length: ``RESULT`` and
 ``LAST_RESULT`` (a word of m_axis), ``STATUS`` (the accelerator's status; flags ``OVERRUN`` and
-``UNKNOWN``; bytes of a word of s_axis and of m_axis; log2 of the bytes that the board has room for).
+``UNKNOWN``; bytes of a word of s_axis and of m_axis; log2 of the bytes that there is room for).
 
 A break on the line (rx low for longer than a byte) resets everything.
 """
@@ -314,12 +314,11 @@ def pack(clk, rst, m_axis, query, answered, facts, o):
     line = bits(8 + max(width, facts_bits))
     total = len(line)
     left = Signal(intbv(0, min=0, max=total // 8 + 1))
-    idle, taken = bit(), bit()
+    idle, taken, valid, shift = (bit() for _ in range(4))
 
     @always_comb
     def ports():
-        idle.next = left == 0
-        o.valid.next = left != 0
+        o.valid.next = valid
         o.data.next = line[8:]
 
     @always_comb
@@ -330,17 +329,30 @@ def pack(clk, rst, m_axis, query, answered, facts, o):
 
     @always(clk.posedge)
     def send():
+        shift.next = 0
         if rst:
             left.next = 0
+            valid.next = 0
+            idle.next = 0
         elif answered:
             line.next = concat(facts, intbv(STATUS)[8:])
             left.next = STATUS_BYTES + 1
+            idle.next = 0
         elif taken:
             line.next = concat(m_axis.tdata, intbv(0)[7:], m_axis.tlast)
             left.next = words
-        elif o.ready and not idle:
+            idle.next = 0
+        elif valid:
+            if o.ready:
+                valid.next = 0
+                shift.next = 1
+        elif shift:
             line.next = line[total:8]
             left.next = left - 1
+        elif left != 0:
+            valid.next = 1
+        else:
+            idle.next = 1
 
     return ports, choose, send
 

