@@ -227,7 +227,7 @@ def _run(package: str, entry: str, arguments: Sequence[str], folder: str) -> Non
     try:
         run_tool([*program, *arguments], cwd=folder)
     except SimulationError as error:
-        lines = [n for n in str(error).splitlines() if n.startswith("ERROR")]
+        lines = [n for n in str(error).splitlines() if "ERROR" in n]
         tool = entry.removeprefix("_run_").removesuffix("_argv")
         raise SimulationError(f"{tool}: {lines[0] if lines else error}") from None
 

@@ -8,8 +8,8 @@ from stub import stub
 
 from hdl import ecp5, module
 from hdl.arith import bit, bits, memory, multiply, word
-from hdl.pe import multiply_accumulate
 from hdl.ecp5 import ulx3s
+from hdl.pe import multiply_accumulate
 from hdl.tools import SimulationError, lint, run_icarus, run_vectors
 
 CYCLES = 500
@@ -152,12 +152,12 @@ def test_bitstream(tmp_path):
 
 def test_what_a_tool_refuses_is_told_in_a_line(tmp_path):
     (tmp_path / "broken.v").write_text("module broken (")
-    with pytest.raises(SimulationError, match="^yosys: .*syntax error.*$"):
+    with pytest.raises(SimulationError, match=r"^yosys: .*syntax error.*$"):
         ecp5.place_and_route([tmp_path / "broken.v"], "broken")
     pins = ", ".join(f"input i{n}" for n in range(400))
     names = " & ".join(f"i{n}" for n in range(400))
     (tmp_path / "wide.v").write_text(
         f"module wide ({pins}, output o); assign o = {names}; endmodule"
     )
-    with pytest.raises(SimulationError, match="^nextpnr_ecp5: ERROR.*$"):
+    with pytest.raises(SimulationError, match=r"^nextpnr_ecp5: ERROR.*$"):
         ecp5.place_and_route([tmp_path / "wide.v"], "wide")
