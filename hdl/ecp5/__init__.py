@@ -227,9 +227,10 @@ def _run(package: str, entry: str, arguments: Sequence[str], folder: str) -> Non
     try:
         run_tool([*program, *arguments], cwd=folder)
     except SimulationError as error:
-        lines = [n for n in str(error).splitlines() if "ERROR" in n]
+        said = str(error).splitlines()
+        line = next((n for n in said if "ERROR" in n), said[-1])
         tool = entry.removeprefix("_run_").removesuffix("_argv")
-        raise SimulationError(f"{tool}: {lines[0] if lines else error}") from None
+        raise SimulationError(f"{tool}: {line}") from None
 
 
 def read_report(report: dict[str, Any]) -> Timing:
