@@ -182,7 +182,7 @@ def multiply(clk, a, b, product):
     return store
 
 
-@block
+@leaf
 def scale(clk, a, product, factor):
     """Product is the constant ``factor`` times a, one cycle later."""
 

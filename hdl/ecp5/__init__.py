@@ -20,7 +20,9 @@ from hdl import module
 from hdl.tools import Port, SimulationError, read_ports, run_tool
 
 HERE = Path(__file__).parent
-LEAVES = "multiply", "multiply_accumulate", "memory"
+OPERANDS = {"multiply": ("a", "b"), "scale": ("a",), "multiply_accumulate": ("operand", "factor")}
+"""Ports of the leaves that are operands of a multiplier."""
+LEAVES = *OPERANDS, "memory"
 """Leaves that there is Verilog for."""
 LIBRARY = [HERE / f"ecp5_{name}.v" for name in ("multiplier", *LEAVES)]
 PRIMITIVES = HERE / "primitives.v"
@@ -76,18 +78,21 @@ def replace_leaf(path: Path) -> bool:
         if small or widths["w_address"] > DEEPEST or "r_clear" in widths:
             return False
     else:
-        for name in ("operand", "factor") if leaf == "multiply_accumulate" else ("a", "b"):
+        for name in OPERANDS[leaf]:
             if widths[name] > OPERAND_LIMIT:
                 raise ValueError(
                     f"{path.stem}: {name} of {widths[name]} bits; "
                     f"ECP5 multipliers take {OPERAND_LIMIT}: use shorter words"
                 )
-    path.write_text(_instance(path.stem, f"ecp5_{leaf}", ports))
+    parameters = {p.name.upper(): p.width for p in ports if p.name not in SCALARS}
+    if leaf == "scale":
+        parameters["FACTOR"] = int(re.findall(r"a \* \(?(-?\d+)\)", path.read_text())[0])
+    path.write_text(_instance(path.stem, f"ecp5_{leaf}", ports, parameters))
     return True
 
 
-def _instance(name: str, inner: str, ports: Sequence[Port]) -> str:
-    """A module that is an instance of a library module, which takes its vectors' widths."""
+def _instance(name: str, inner: str, ports: Sequence[Port], parameters: Mapping[str, int]) -> str:
+    """A module that is an instance of a library module with the same ports."""
     lines = [f"`timescale 1ns/1ps\n\nmodule {name} ("]
     lines.append(",\n".join(f"    {p.name}" for p in ports))
     lines.append(");\n")
@@ -95,9 +100,9 @@ def _instance(name: str, inner: str, ports: Sequence[Port]) -> str:
         way, sign = "output" if p.output else "input", "signed " if p.signed else ""
         vector = f"[{p.width - 1}:0] " if p.width > 1 else ""
         lines.append(f"{way} {sign}{vector}{p.name};")
-    parameters = ", ".join(f".{p.name.upper()}({p.width})" for p in ports if p.name not in SCALARS)
+    values = ", ".join(f".{name}({value})" for name, value in parameters.items())
     connections = ", ".join(f".{p.name}({p.name})" for p in ports)
-    lines.append(f"\n{inner} #({parameters}) leaf ({connections});\n\nendmodule\n")
+    lines.append(f"\n{inner} #({values}) leaf ({connections});\n\nendmodule\n")
     return "\n".join(lines)
 
 

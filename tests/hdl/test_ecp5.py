@@ -7,7 +7,7 @@ from checking import Case, bank, bank_arguments
 from stub import stub
 
 from hdl import ecp5, module
-from hdl.arith import bit, bits, memory, multiply, word
+from hdl.arith import bit, bits, memory, multiply, scale, word
 from hdl.ecp5 import ulx3s
 from hdl.pe import multiply_accumulate
 from hdl.tools import SimulationError, lint, run_icarus, run_vectors
@@ -30,6 +30,12 @@ def multiply_case(a, b):
     ports = {"a": word(a), "b": word(b), "product": word(a + b)}
     inputs = {"a": words(rng, a, CYCLES), "b": words(rng, b, CYCLES)}
     return Case(multiply, ports, {}, inputs, {}, 1)
+
+
+def scale_case(a, factor):
+    rng = random.Random(a)
+    ports = {"a": word(a), "product": word(a + 16)}
+    return Case(scale, ports, {"factor": factor}, {"a": words(rng, a, CYCLES)}, {}, 1)
 
 
 def multiply_accumulate_case(operand, factor, total):
@@ -96,6 +102,8 @@ def equal(cases, simulate, tmp_path):
 def small_cases():
     return [
         multiply_case(18, 14),
+        scale_case(18, 11585),
+        scale_case(13, -21407),
         multiply_accumulate_case(18, 18, 48),
         multiply_accumulate_case(15, 13, 37),
         memory_case(208, 96),
