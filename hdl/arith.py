@@ -6,6 +6,8 @@ its simulation does. A registered block takes one cycle; nothing here is reset.
 
 from myhdl import Signal, always, always_comb, block, concat, intbv, modbv
 
+from hdl.module import leaf
+
 MEMORY_LATENCY = 2
 """Cycles from r_address to r_data of :func:`memory`."""
 
@@ -212,7 +214,7 @@ def negate(clk, a, negative):
     return store
 
 
-@block
+@leaf
 def multiply(clk, a, b, product):
     """Product is a * b, one cycle later; it has as many bits as both together."""
 
@@ -223,7 +225,7 @@ def multiply(clk, a, b, product):
     return store
 
 
-@block
+@leaf
 def scale(clk, a, product, factor, offset=0):
     """Product is the constant ``factor`` times a, plus a constant, one cycle later."""
 
@@ -513,7 +515,7 @@ def rom(clk, address, q, content):
     return look_up
 
 
-@block
+@leaf
 def memory(clk, w_enable, w_address, w_data, r_address, r_data, depth, r_clear=None):
     """A memory of ``depth`` words with a write port, a read port and an output register.
 
@@ -528,16 +530,16 @@ def memory(clk, w_enable, w_address, w_data, r_address, r_data, depth, r_clear=N
         r_address, r_data : reads a word
         r_clear : one cycle after its r_address, makes r_data zero; may be left out
     """
-    output = Signal(w_data.val)
-    access = ram(clk, w_enable, w_address, w_data, r_address, output, depth)
+    stored = Signal(w_data.val)
+    access = ram(clk, w_enable, w_address, w_data, r_address, stored, depth)
     if r_clear is None:
-        return access, register(clk, output, r_data)
+        return access, register(clk, stored, r_data)
 
     @always(clk.posedge)
     def clear():
         if r_clear:
             r_data.next = 0
         else:
-            r_data.next = output
+            r_data.next = stored
 
     return access, clear

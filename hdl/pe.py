@@ -38,7 +38,7 @@ from hdl.arith import (
 )
 from hdl.config import address_bits
 from hdl.fft import irfft, irfft_latency
-from hdl.module import module
+from hdl.module import leaf, module
 
 OPERANDS_LATENCY = 1
 """Cycles from spectrum to operand_bus of :func:`operands`."""
@@ -209,7 +209,7 @@ def put_aside(clk, first, step, keep, clear, keeps, forgets):
     return decide
 
 
-@block
+@leaf
 def multiply_accumulate(clk, operand, factor, starts, counts, keeps, forgets, total):
     """Sum of products in one DSP: registers for its inputs (``factor``'s is outside), product, sum.
 
@@ -218,7 +218,7 @@ def multiply_accumulate(clk, operand, factor, starts, counts, keeps, forgets, to
     """
     a = word(len(operand))
     product = word(len(operand) + len(factor))
-    before, aside = word(len(total)), word(len(total))
+    base, aside = word(len(total)), word(len(total))
 
     @always(clk.posedge)
     def multiply():
@@ -228,14 +228,14 @@ def multiply_accumulate(clk, operand, factor, starts, counts, keeps, forgets, to
     @always_comb
     def feedback():
         if starts:
-            before.next = aside
+            base.next = aside
         else:
-            before.next = total
+            base.next = total
 
     @always(clk.posedge)
     def accumulate():
         if counts:
-            total.next = before + product
+            total.next = base + product
 
     @always(clk.posedge)
     def keep():
