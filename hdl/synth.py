@@ -1,12 +1,12 @@
-"""What a core costs on an FPGA: Yosys for Xilinx 7 series, by hierarchy.
+"""What an accelerator costs on an FPGA: Yosys for Xilinx 7 series, by hierarchy.
 
-    python -m hdl.synth --folder rtl/layer0
+    python -m hdl.synth --folder rtl
 
-writes ``resources.json`` and ``resources.md`` into a layer's folder that :mod:`hdl.convert` wrote.
+writes ``resources.json`` and ``resources.md`` into a folder that :mod:`hdl.convert` wrote.
 
-Every module is synthesized once and multiplied by its instances, so that a core of many PEs takes
-hardly longer than one of few. Yosys' figures stand in for the vendor's: it does not pack across
-modules, nor into the larger DSPs of UltraScale.
+Every module is synthesized once and multiplied by its instances, so that an accelerator of many
+PEs takes hardly longer than one of few. Yosys' figures stand in for the vendor's: it does not pack
+across modules, nor into the larger DSPs of UltraScale.
 """
 
 import json
@@ -21,7 +21,8 @@ from typing import Any
 import tyro
 
 from ernn.files import atomic
-from ernn.quantize.integer import IntegerLayer
+from hdl.accelerator import accelerator, accelerator_arguments
+from hdl.config import CoreConfig
 from hdl.module import convert
 from hdl.tools import SimulationError, run_tool
 
@@ -143,18 +144,11 @@ def synthesize(files: Sequence[Path], top: str) -> Report:
     return tally(cells, top)
 
 
-def synthesize_core(layer: IntegerLayer, n_pe: int) -> Report:
-    """Synthesize the core of ``n_pe`` PEs for a layer.
-
-    Raises:
-        ValueError: the core does not run such a layer.
-    """
-    from hdl.core import core, core_arguments
-    from hdl.program import configure
-
+def synthesize_accelerator(cfg: CoreConfig) -> Report:
+    """Synthesize the accelerator of a core's configuration."""
     with tempfile.TemporaryDirectory() as scratch:
-        files = convert(core, core_arguments(configure(layer, n_pe)), scratch)
-        return synthesize(files, core.__name__)
+        files = convert(accelerator, accelerator_arguments(cfg), scratch)
+        return synthesize(files, accelerator.__name__)
 
 
 def tally(cells: dict[str, dict[str, int]], top: str) -> Report:
@@ -185,17 +179,17 @@ def tally(cells: dict[str, dict[str, int]], top: str) -> Report:
 
 @dataclass(frozen=True)
 class Options:
-    """Synthesize the core in a layer's folder that hdl.convert wrote.
+    """Synthesize the accelerator in a folder that hdl.convert wrote.
 
     Attributes:
-        folder: the layer's folder; the report is written into it.
+        folder: the folder; the report is written into it.
     """
 
     folder: Path
 
 
 def synthesize_folder(folder: Path) -> Report:
-    """Synthesize a layer's folder and write the report into it.
+    """Synthesize a folder that hdl.convert wrote and write the report into it.
 
     Raises:
         FileNotFoundError: there is no Verilog in the folder.
@@ -204,7 +198,7 @@ def synthesize_folder(folder: Path) -> Report:
     files = sorted((folder / "verilog").glob("*.v"))
     if not files:
         raise FileNotFoundError(f"{folder}: no verilog/*.v; hdl.convert writes such a folder")
-    report = synthesize(files, "core")
+    report = synthesize(files, accelerator.__name__)
     texts = {"json": json.dumps(report.to_json(), indent=1) + "\n", "md": report.to_markdown()}
     for suffix, text in texts.items():
         with atomic(folder / f"resources.{suffix}") as new:
@@ -214,7 +208,7 @@ def synthesize_folder(folder: Path) -> Report:
 
 def main() -> int:
     """Run the command line."""
-    options = tyro.cli(Options, description="Resources of a core by Yosys for Xilinx 7 series.")
+    options = tyro.cli(Options, description="Resources on Xilinx 7 series, by Yosys.")
     try:
         print(synthesize_folder(options.folder).to_markdown(), end="")
     except (FileNotFoundError, SimulationError) as error:
