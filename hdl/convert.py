@@ -25,8 +25,9 @@ from ernn.fixed import Integers
 from ernn.quantize.integer import IntegerModel, input_format
 from hdl.accelerator import accelerator, accelerator_arguments, blocks_in, blocks_out, image
 from hdl.axis import input_stream, output_stream
+from hdl.compiler import compile_model, configure, on_core
 from hdl.module import ConversionError, convert
-from hdl.program import Program, compile_model, configure, on_core
+from hdl.program import Program
 from hdl.tools import find_verilator
 
 SIGNATURE = "# written by hdl.convert: "

@@ -15,9 +15,10 @@ from ernn import bundle
 from ernn.fixed import FixedPoint
 from ernn.quantize.integer import IntegerModel, output_format
 from hdl.accelerator import load_bits
+from hdl.compiler import compile_model, configure, on_core
 from hdl.convert import Options, check_replaceable, export, frames_into, write_accelerator
 from hdl.image import Error, check_image, signature
-from hdl.program import compile_model, configure, on_core, unpack
+from hdl.program import unpack
 from hdl.schedule import Schedule
 from hdl.simulate import Simulator
 from hdl.tools import SimulationError, find_verilator, lint

@@ -6,8 +6,8 @@ from myhdl import Signal, always, always_comb, block, intbv
 
 from ernn.quantize.integer import IntegerModel
 from hdl.accelerator import accelerator, accelerator_arguments
+from hdl.compiler import configure
 from hdl.module import convert, module
-from hdl.program import configure
 from hdl.synth import Resources, main, synthesize, synthesize_accelerator, tally
 from hdl.tools import SimulationError
 
