@@ -19,10 +19,11 @@ from hdl.axis import (
     output_stream,
 )
 from hdl.config import CoreConfig, address_bits
-from hdl.core import core
+from hdl.core import core, load_delay
 from hdl.image import build_image, signature
 from hdl.loader import STATUS_BITS, Load, loader
 from hdl.program import Program, Units, load_address_bits, load_data_bits
+from hdl.sequencer import delay_control
 from hdl.stream import AxiStream
 
 
@@ -83,13 +84,15 @@ def accelerator(clk, rst, config, s_axis, m_axis, status, cfg):
     data_bits, unit_bits, entry_bits = load_bits(cfg)
     load = Load(data_bits, unit_bits, entry_bits)
     i, o = BlockStream(cfg), GroupStream(cfg)
-    enable, busy, dropped = bit(), bit(), bit()
+    enable, ready, missing, coming, occupied, busy, dropped = (bit() for _ in range(7))
     frame_blocks = bits(address_bits(cfg.column_depth))
     of_loader = bits(STATUS_BITS)
 
     @always_comb
     def report():
-        status.next = concat(of_loader[STATUS_BITS:3], dropped, of_loader[2:])
+        status.next = concat(of_loader[STATUS_BITS:3], dropped, of_loader[1], ready)
+        missing.next = rst or not enable
+        busy.next = occupied or coming
 
     return (
         report,
@@ -106,8 +109,11 @@ def accelerator(clk, rst, config, s_axis, m_axis, status, cfg):
             entry_bits,
             signature(cfg),
         ),
-        frame_input(clk, rst, s_axis, i, frame_blocks, dropped, cfg, input_depth(cfg)),
-        core(clk, rst, load, enable, busy, frame_blocks, i, o, cfg),
+        delay_control(clk, missing, enable, ready, load_delay(cfg)),
+        frame_input(
+            clk, rst, s_axis, i, ready, frame_blocks, dropped, coming, cfg, input_depth(cfg)
+        ),
+        core(clk, rst, load, ready, coming, occupied, frame_blocks, i, o, cfg),
         frame_output(clk, rst, o, m_axis, cfg),
     )
 

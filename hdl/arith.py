@@ -4,7 +4,9 @@ One operation on named, exactly sized signals at a time: so MyHDL's Verilog and 
 its simulation does. A registered block takes one cycle; nothing here is reset.
 """
 
-from myhdl import Signal, always, always_comb, block, concat, intbv
+from myhdl import Signal, always, always_comb, block, concat, intbv, modbv
+
+from hdl.module import leaf
 
 from hdl.config import address_bits
 
@@ -25,6 +27,11 @@ def words(count, length):
 def bits(length):
     """A signal of ``length`` bits without a sign: a packed vector or an address."""
     return Signal(intbv(0)[length:])
+
+
+def wrapping(length):
+    """A signal of ``length`` bits without a sign that counts on from 0 after its highest."""
+    return Signal(modbv(0)[length:])
 
 
 def bit():
@@ -209,7 +216,7 @@ def negate(clk, a, negative):
     return store
 
 
-@block
+@leaf
 def multiply(clk, a, b, product):
     """Product is a * b, one cycle later; it has as many bits as both together."""
 
@@ -220,7 +227,7 @@ def multiply(clk, a, b, product):
     return store
 
 
-@block
+@leaf
 def scale(clk, a, product, factor, offset=0):
     """Product is the constant ``factor`` times a, plus a constant, one cycle later."""
 
@@ -410,67 +417,6 @@ def overflow(a, over, length):
 
 
 @block
-def saturate_either(clk, a, narrow, saturated, length, narrow_length):
-    """Clip a to a word of ``length`` bits, or if narrow of ``narrow_length``, one cycle later.
-
-    Equal lengths make nothing of ``narrow``.
-    """
-    wide = word(max(len(a), length + 1, narrow_length + 1))
-    sign, kept = len(wide) - 1, len(saturated)
-    over, over_narrow, over_either = bit(), bit(), bit()
-    highest, highest_narrow = (constant((1 << (n - 1)) - 1) for n in (length, narrow_length))
-    lowest, lowest_narrow = -highest - 1, -highest_narrow - 1
-
-    @always_comb
-    def choose():
-        if narrow:
-            over_either.next = over_narrow
-        else:
-            over_either.next = over
-
-    @always(clk.posedge)
-    def store():
-        if not over_either:
-            saturated.next = wide[kept:].signed()
-        elif narrow:
-            if wide[sign]:
-                saturated.next = lowest_narrow
-            else:
-                saturated.next = highest_narrow
-        else:
-            if wide[sign]:
-                saturated.next = lowest
-            else:
-                saturated.next = highest
-
-    return (
-        wire(a, wide),
-        overflow(wide, over, length),
-        overflow(wide, over_narrow, narrow_length),
-        choose,
-        store,
-    )
-
-
-@block
-def overflow(a, over, length):
-    """Tell whether a is too large for ``length`` bits: those above differ. No register."""
-    whole, low = len(a), length - 1
-    ones = constant((1 << (whole - low)) - 1)
-    top = bits(whole - low)
-
-    @always_comb
-    def cut_top():
-        top.next = a[whole:low]
-
-    @always_comb
-    def compare():
-        over.next = (top != 0) and (top != ones)
-
-    return cut_top, compare
-
-
-@block
 def clip(clk, a, clipped, lowest, highest):
     """Clip a to a range, which the word of ``clipped`` holds, one cycle later.
 
@@ -525,7 +471,7 @@ def clip_sum(clk, early, late, clipped, lowest, highest, shift=0):
     length = len(clipped)
     halves = word(len(late) - shift + 1)
     known = word(len(early))
-    above, below = (word(max(len(early), length) + 2) for _ in range(2))
+    above, below = (word(max(len(early), length) + 1) for _ in range(2))
     known_halves = word(len(known) + 1)
     above_halves, below_halves = word(len(above) + 1), word(len(below) + 1)
     total = word(max(len(known_halves), len(halves)) + 1)
@@ -535,7 +481,7 @@ def clip_sum(clk, early, late, clipped, lowest, highest, shift=0):
     def take_early():
         known.next = early
         above.next = highest - early
-        below.next = lowest - early - 1
+        below.next = lowest - early
 
     @always_comb
     def add_up():
@@ -555,7 +501,7 @@ def clip_sum(clk, early, late, clipped, lowest, highest, shift=0):
         take_early,
         shift_left(known, known_halves, 1, 1),
         shift_left(above, above_halves, 1),
-        shift_left(below, below_halves, 1, 1),
+        shift_left(below, below_halves, 1),
         add_up,
         store,
     )
@@ -572,7 +518,7 @@ def rom(clk, address, q, content):
     return look_up
 
 
-@block
+@leaf
 def memory(clk, w_enable, w_address, w_data, r_address, r_data, depth, r_clear=None):
     """A memory of ``depth`` words with a write port, a read port and an output register.
 
@@ -587,16 +533,16 @@ def memory(clk, w_enable, w_address, w_data, r_address, r_data, depth, r_clear=N
         r_address, r_data : reads a word
         r_clear : one cycle after its r_address, makes r_data zero; may be left out
     """
-    output = Signal(w_data.val)
-    access = ram(clk, w_enable, w_address, w_data, r_address, output, depth)
+    stored = Signal(w_data.val)
+    access = ram(clk, w_enable, w_address, w_data, r_address, stored, depth)
     if r_clear is None:
-        return access, register(clk, output, r_data)
+        return access, register(clk, stored, r_data)
 
     @always(clk.posedge)
     def clear():
         if r_clear:
             r_data.next = 0
         else:
-            r_data.next = output
+            r_data.next = stored
 
     return access, clear

@@ -44,7 +44,7 @@ class GroupStream:
 
 
 @block
-def frame_input(clk, rst, s, o, frame_blocks, error, cfg, depth):
+def frame_input(clk, rst, s, o, enable, frame_blocks, error, coming, cfg, depth):
     """Pass whole frames of the right number of blocks to the core; drop all others.
 
     Latency, resources
@@ -56,7 +56,9 @@ def frame_input(clk, rst, s, o, frame_blocks, error, cfg, depth):
         s : input_stream(cfg)   word n of a block at bits n * byte_bits(A), what is above its A
             bits does not count; TUSER[0], on a frame's first block: the state starts anew
         o : BlockStream(cfg)
+        enable : words are taken; frames that came whole go on without it
         frame_blocks : blocks of a frame, minus 1, below ``depth``; steady while a frame comes in
+        coming : whole frames are waiting
         error : a frame was dropped since the reset; if one was ``first``, the next frame is
     """
     if depth < 2 or depth & (depth - 1):
@@ -84,13 +86,14 @@ def frame_input(clk, rst, s, o, frame_blocks, error, cfg, depth):
         room.next = (write[index:] != read[index:]) or (write[index] == read[index])
         pop.next = (written != read) and (o.ready or not valid)
         o.valid.next = valid
+        coming.next = valid or (written != read)
         error.next = failed
 
     @always_comb
     def accept():
-        s.tready.next = room or drop
-        taken.next = s.tvalid and (room or drop)
-        push.next = s.tvalid and room and not drop
+        s.tready.next = enable and (room or drop)
+        taken.next = s.tvalid and enable and (room or drop)
+        push.next = s.tvalid and enable and room and not drop
 
     @always_comb
     def frame():

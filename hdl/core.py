@@ -94,12 +94,15 @@ LINEAR, LSTM, GRU = int(Kind.LINEAR), int(Kind.LSTM), int(Kind.GRU)
 BUS_DELAY = MEMORY_LATENCY
 """Cycles from a matrix command to the operand bus of the first group."""
 
-LOAD_DELAY = 4
-"""Cycles from a loaded word to its memory, without the PEs' chain."""
 
 ROWS_DELAY = MEMORY_LATENCY + STATE_LEAD
 """Cycles from a cell command to the pre-activations at the lanes."""
 assert WEIGHT_LEAD == BUS_DELAY
+
+
+def load_delay(cfg):
+    """Cycles from a loaded word to the last of the memories."""
+    return cfg.groups + 4
 
 
 def sums_delay(cfg):
@@ -177,7 +180,7 @@ class Given:
 
 
 @block
-def core(clk, rst, load, enable, busy, frame_blocks, i, o, cfg):
+def core(clk, rst, load, enable, coming, busy, frame_blocks, i, o, cfg):
     """A network, for as many frames as are streamed in.
 
     Equals ``run`` of the integer model that the program was compiled from bit for bit, utterance
@@ -189,14 +192,15 @@ def core(clk, rst, load, enable, busy, frame_blocks, i, o, cfg):
 
     Ports
         rst : synchronous, active high; what was loaded stays
-        load : of :func:`load_port`; takes words while ``enable`` and ``busy`` are low
-        enable : a program is there. While it is low no new frame comes in
+        load : Load; words come while enable, coming and busy are low
+        enable : a program is there, for :func:`load_delay` cycles at least
+        coming : a frame is about to come; without a program none may
         busy : frames are inside
         i : BlockStream(cfg)
         o : GroupStream(cfg)
         frame_blocks : blocks of an input frame, less one
     """
-    ready, hold, entered, inside, popped = (bit() for _ in range(5))
+    hold, entered, inside, popped = (bit() for _ in range(4))
     loaded, sizes = Loaded(cfg), Fields(settings_fields(cfg))
     command, tags, fresh, x_first = MatrixCommand(cfg), RowTags(cfg), Fresh(cfg), Fresh(cfg)
     written = Position(1 + address_bits(cfg.column_depth), 1)
@@ -205,14 +209,13 @@ def core(clk, rst, load, enable, busy, frame_blocks, i, o, cfg):
     operand_bus = bits(cfg.fold * cfg.operand_bits)
     x_complete, release = bit(), bit()
     return (
-        occupancy(clk, rst, enable, entered, inside, popped, o, busy, ready, hold, sizes, cfg),
+        occupancy(clk, rst, enable, coming, entered, inside, popped, o, busy, hold, sizes, cfg),
         load_port(clk, load, loaded, cfg),
         wire(sizes.input_blocks, frame_blocks),
         settings(clk, loaded.settings, loaded.data, sizes, settings_fields(cfg)),
         spectra(
             clk,
             hold,
-            ready,
             i,
             given,
             cell_op,
@@ -250,13 +253,9 @@ def core(clk, rst, load, enable, busy, frame_blocks, i, o, cfg):
 
 
 @block
-def occupancy(clk, rst, enable, entered, inside, popped, o, busy, ready, hold, sizes, cfg):
-    """Whether frames are inside; without a program and without frames the core is held in reset.
-
-    A program is ready when the last of its words has passed all PEs.
-    """
-    most, loading = cfg.fifo_depth + 4 * cfg.streams, cfg.groups + LOAD_DELAY
-    missing = bit()
+def occupancy(clk, rst, enable, coming, entered, inside, popped, o, busy, hold, sizes, cfg):
+    """Whether frames are inside; without a program and without frames the core is held in reset."""
+    most = cfg.fifo_depth + 4 * cfg.streams
     count = Signal(intbv(0, min=0, max=most + 1))
 
     @always(clk.posedge)
@@ -272,11 +271,10 @@ def occupancy(clk, rst, enable, entered, inside, popped, o, busy, ready, hold, s
 
     @always_comb
     def compare():
-        missing.next = rst or not enable
         busy.next = count != 0 or inside
-        hold.next = rst or (not ready and count == 0 and not inside)
+        hold.next = rst or (not enable and not coming and count == 0 and not inside)
 
-    return track, compare, delay_control(clk, missing, enable, ready, loading)
+    return track, compare
 
 
 @block
@@ -332,7 +330,6 @@ def low_bits(wide, narrow):
 def spectra(
     clk,
     rst,
-    ready,
     i,
     given,
     op,
@@ -350,7 +347,6 @@ def spectra(
     """From the blocks of the input and of the cells to the operands of the columns.
 
     Ports
-        ready : a program is there
         i : the input stream
         given, op : what the cells give, and their operation
         release : the input has been read for the last time
@@ -413,7 +409,6 @@ def spectra(
             clk,
             rst,
             i,
-            ready,
             given.valid,
             release,
             accepted,
@@ -672,19 +667,20 @@ def products(clk, rst, loaded, command, operand_bus, tags, rows, cfg):
     sums = [bits(cfg.drain * cfg.sums_bits) for _ in range(cfg.groups)]
     total = bits(cfg.drain * cfg.sums_bits)
     more, narrow, shift = bit(), bit(), bits(len(tags.shift))
-    bus, delay, all_lanes = buses[0], sums_delay(cfg), (1 << cfg.fold) - 1
+    bus, delay = buses[0], sums_delay(cfg)
     row_sums = [bits(cfg.sums_bits) for _ in range(cfg.drain)]
 
     @always_comb
     def first_bus():
         bus.operands.next = operand_bus
         bus.address.next = command.weight
-        bus.enable.next = all_lanes
+        bus.clear.next = rst
 
     control = [
         delay_control(clk, rst, command.step, bus.step, BUS_DELAY),
         delay_control(clk, rst, command.first, bus.first, BUS_DELAY),
         delay_control(clk, rst, command.last, bus.last, BUS_DELAY),
+        delay_control(clk, rst, command.keep, bus.keep, BUS_DELAY),
         delay_control(clk, rst, tags.more, more, delay),
         delay_control(clk, rst, tags.narrow, narrow, delay),
         delay_control(clk, rst, tags.done, rows.enable, rows_delay(cfg)),

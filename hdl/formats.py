@@ -98,7 +98,7 @@ def limits(clk, fmt, cfg):
     def join():
         address.next = concat(relu, narrow)
 
-    lowest = tuple(constant(-n) for n in ranges) + (0, 0)
+    lowest = (*(constant(-n) for n in ranges), 0, 0)
     highest = tuple(constant(n - 1) for n in ranges) * 2
     return (
         logic,

@@ -32,16 +32,17 @@ def loader(
     """Take images in and let the core run when it holds a complete one.
 
     Equals :func:`hdl.image.check_image`. An image with a wrong word 0 to 2 changes nothing. Any
-    other stops the core for good if it is wrong, until a correct one has come; no reset is needed.
-    A wrong image is taken in up to its TLAST.
+    other takes the place of the program, and if it turns out wrong there is none until a correct
+    one has come; no reset is needed. A wrong image is taken in up to its TLAST.
 
-    Latency
-        A word a cycle; the image waits after word 2 while the core is busy. ``load`` follows the
-        last word of an entry by a cycle, ``enable`` and ``status`` the last word of an image.
+    Latency, resources
+        A word a cycle; the image waits after word 2 for a cycle, and while the core is busy.
+        ``load`` follows the last word of an entry by a cycle, ``enable`` and ``status`` the last
+        word of an image. About 300 LUTs, 32-bit CRC among them, and a register of an entry.
 
     Ports
         config : AxiStream(32)      images, TLAST on the CRC word
-        busy : the core has a frame in flight; it is high from the cycle after the frame started
+        busy : the core has a frame in flight; high from the cycle after the one that started it
         enable : the core may start frames in this cycle
         load : Load                 the entries
         status : [0] enable, [1] in the middle of an image, [7:4] why the last image was refused, a

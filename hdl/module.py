@@ -49,6 +49,8 @@ class module(block_decorator):  # noqa: N801  (stands where `block` stands)
     def __call__(self, *args: Any, **kwargs: Any) -> _Block:
         """Instantiate: the block itself, or in a conversion an instance of its module."""
         design = _Design.current
+        if design is not None and not self.is_kept(design):
+            design = None
         function = self.func if design is None else _nothing
         name = myhdl_block._uniqueify_name(f"{self.func.__name__}{self.calls}")
         self.calls += 1
@@ -58,6 +60,21 @@ class module(block_decorator):  # noqa: N801  (stands where `block` stands)
         if design is not None:
             design.instantiate(block, self, args, kwargs)
         return block
+
+    def is_kept(self, design: "_Design") -> bool:
+        """Whether this conversion keeps the block as a module."""
+        return True
+
+
+class leaf(module):  # noqa: N801
+    """Decorator: a :class:`module` that is kept only where a target has its own Verilog for it.
+
+    Other conversions flatten it, as any block.
+    """
+
+    def is_kept(self, design: "_Design") -> bool:
+        """Whether this conversion keeps the block as a module."""
+        return design.keep_leaves
 
 
 def _nothing(*args: Any, **kwargs: Any) -> list[Any]:
@@ -98,10 +115,11 @@ class _Design:
 
     current: "_Design | None" = None
 
-    def __init__(self, language: Language, folder: Path, top: str):
+    def __init__(self, language: Language, folder: Path, top: str, keep_leaves: bool):
         self.language = language
         self.folder = folder
         self.top = top
+        self.keep_leaves = keep_leaves
         self.variants: dict[str, tuple[module, dict[str, Any]]] = {}
         self.used: dict[str, None] = {}  # in the block elaborated last; a set that keeps the order
         self.outputs: dict[str, set[str]] = {}  # of the modules that are written
@@ -220,6 +238,7 @@ def convert(
     *,
     language: Language = "verilog",
     name: str | None = None,
+    keep_leaves: bool = False,
 ) -> list[Path]:
     """Convert a block to Verilog or VHDL in a fresh Python process.
 
@@ -230,6 +249,7 @@ def convert(
         folder: where the files go; it is made.
         language: "verilog" or "vhdl" (read with VHDL-2008).
         name: of the top module; the function's by default.
+        keep_leaves: whether a :class:`leaf` is a module.
 
     Returns:
         The files, a module each, every one after those that it instantiates. In VHDL the first is
@@ -241,7 +261,8 @@ def convert(
     folder = Path(folder).resolve()
     folder.mkdir(parents=True, exist_ok=True)
     request = io.BytesIO()
-    _Pickler(request).dump((function, arguments, folder, language, name or function.__name__))
+    what = function, arguments, folder, language, name or function.__name__, keep_leaves
+    _Pickler(request).dump(what)
     process = subprocess.run(
         [sys.executable, "-c", "from hdl.module import _serve; _serve()"],
         input=request.getvalue(),
@@ -290,11 +311,11 @@ def _serve() -> None:
     """The fresh process's work: the request on stdin, the names of the files on stdout."""
     inspect.stack = _stack  # type: ignore[assignment]
     _ToVHDLConvertor._convert_filter = _distinguish
-    function, arguments, folder, language, name = pickle.load(sys.stdin.buffer)
+    function, arguments, folder, language, name, keep_leaves = pickle.load(sys.stdin.buffer)
     for category in (ToVerilogWarning, ToVHDLWarning):
         warnings.simplefilter("ignore", category)
         warnings.filterwarnings("error", "Signal is not driven", category)
-    design = _Design.current = _Design(language, folder, name)
+    design = _Design.current = _Design(language, folder, name, keep_leaves)
     design.convert(function, arguments, name)
     package = [PACKAGE] if language == "vhdl" else []
     print(*package, *(n + SUFFIX[language] for n in design.outputs), sep="\n")

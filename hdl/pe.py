@@ -10,8 +10,9 @@ k/2, which are real, then P1, P2, P3 of the bins 1, 2, ... All configurations ar
 :class:`hdl.config.CoreConfig`.
 
 The PEs stand in groups of D along a systolic chain (:func:`pe_group`): each group hears the bus one
-cycle after the group before it, so in every cycle one group at most gives sums, and the rows' ends
-get an OR of all (:func:`gather`).
+cycle after the group before it. If the last steps of two rows are as many cycles apart as there are
+groups, or more, one group at most gives sums in a cycle, and the rows' ends get an OR of all
+(:func:`gather`).
 """
 
 from itertools import pairwise
@@ -37,7 +38,7 @@ from hdl.arith import (
 )
 from hdl.config import address_bits
 from hdl.fft import irfft, irfft_latency
-from hdl.module import module
+from hdl.module import leaf, module
 
 OPERANDS_LATENCY = 1
 """Cycles from spectrum to operand_bus of :func:`operands`."""
@@ -64,14 +65,15 @@ OTHER_UNITS = 64
 class Bus:
     """What the groups of PEs hear of a column.
 
-    ``operands`` and ``enable`` have a lane for each of the F columns of a step. ``address`` is of
-    the weights, ``WEIGHT_LEAD`` cycles ahead of all others.
+    ``operands`` has a lane for each of the F columns of a ``step``, of which ``first`` begins and
+    ``last`` ends a row. With ``keep`` a first step puts the sums of the row before it aside, and
+    the next row without it goes on from them; ``clear`` forgets them. ``address`` is of the
+    weights, ``WEIGHT_LEAD`` cycles ahead of all others.
     """
 
     def __init__(self, cfg):
         self.operands = bits(cfg.fold * cfg.operand_bits)
-        self.enable = bits(cfg.fold)
-        self.first, self.step, self.last = bit(), bit(), bit()
+        self.first, self.step, self.last, self.keep, self.clear = (bit() for _ in range(5))
         self.address = bits(address_bits(cfg.weight_depth))
 
 
@@ -126,7 +128,8 @@ def pe(
     operand_bus,
     first,
     step,
-    enable,
+    keep,
+    clear,
     capture,
     sums,
     cfg,
@@ -138,7 +141,7 @@ def pe(
 
     Latency, resources
         A column's r_address comes ``WEIGHT_LEAD`` cycles before its operand_bus, first, step and
-        enable; capture comes ``CAPTURE_DELAY`` cycles after those of the row's last column, and the
+        keep; capture comes ``CAPTURE_DELAY`` cycles after those of the row's last column, and the
         row's sums are there in the next cycle, zeros in all others. Rows follow each other without
         a gap. cfg.products DSPs, a weight memory of cfg.weight_depth spectra, and LUTs for
         the k/2 - 1 sums of two weights.
@@ -147,8 +150,7 @@ def pe(
         w_enable, w_address, w_data : writes a spectrum of k weights of cfg.weight bits
         r_address : the column's word in the weight memory
         operand_bus : the column's input, from :func:`operands`
-        first, step, enable : a cycle without a step changes nothing; in a step the row begins if
-            first is set, and the column counts if enable is set
+        first, step, keep, clear : as of :class:`Bus`; a cycle without a step changes no sum
         capture : the row is complete
         sums : cfg.products sums of cfg.accumulator_length bits
     """
@@ -161,7 +163,7 @@ def pe(
     shared = words(cfg.products, cfg.input_spectrum_length)
     totals = words(cfg.products, cfg.accumulator_length)
     row = bits(cfg.sums_bits)
-    starts, counts = bit(), bit()
+    starts, counts, keeps, forgets = (bit() for _ in range(4))
 
     logic = [
         memory(clk, w_enable, w_address, w_data, r_address, stored, cfg.weight_depth),
@@ -170,6 +172,7 @@ def pe(
         join(totals, row),
         delay_bit(clk, first, starts, 2),
         delay_bit(clk, step, counts, 2),
+        put_aside(clk, first, step, keep, clear, keeps, forgets),
     ]
     logic += [register(clk, W[n], factors[n]) for n in range(2)]
     for f in range(1, k // 2):
@@ -177,7 +180,9 @@ def pe(
         of_p1, of_p2, of_p3 = factors[3 * f - 1 : 3 * f + 2]
         logic += [add(clk, c, d, of_p1), register(clk, d, of_p2), register(clk, c, of_p3)]
     for operand, factor, total in zip(shared, factors, totals, strict=True):
-        logic.append(multiply_accumulate(clk, operand, enable, factor, starts, counts, total))
+        logic.append(
+            multiply_accumulate(clk, operand, factor, starts, counts, keeps, forgets, total)
+        )
 
     @always(clk.posedge)
     def give():
@@ -190,39 +195,56 @@ def pe(
 
 
 @block
-def multiply_accumulate(clk, operand, enable, factor, starts, counts, total):
+def put_aside(clk, first, step, keep, clear, keeps, forgets):
+    """Whether a step puts the sums before it aside or forgets what was, two cycles later."""
+    wanted, unwanted = bit(), bit()
+
+    @always(clk.posedge)
+    def decide():
+        wanted.next = first and step and keep
+        unwanted.next = clear or (first and step and not keep)
+        keeps.next = wanted
+        forgets.next = unwanted
+
+    return decide
+
+
+@leaf
+def multiply_accumulate(clk, operand, factor, starts, counts, keeps, forgets, total):
     """Sum of products in one DSP: registers for its inputs (``factor``'s is outside), product, sum.
 
-    starts and counts belong to the product: they come two cycles after its operand and enable.
+    The sum put aside is in the DSP too. The four bits belong to the product: they come two cycles
+    after its operand.
     """
     a = word(len(operand))
     product = word(len(operand) + len(factor))
-    before = word(len(total))
-
-    @always(clk.posedge)
-    def take():
-        if enable:
-            a.next = operand
-        else:
-            a.next = 0
+    base, aside = word(len(total)), word(len(total))
 
     @always(clk.posedge)
     def multiply():
+        a.next = operand
         product.next = a * factor
 
     @always_comb
     def feedback():
         if starts:
-            before.next = 0
+            base.next = aside
         else:
-            before.next = total
+            base.next = total
 
     @always(clk.posedge)
     def accumulate():
         if counts:
-            total.next = before + product
+            total.next = base + product
 
-    return take, multiply, feedback, accumulate
+    @always(clk.posedge)
+    def keep():
+        if forgets:
+            aside.next = 0
+        elif keeps:
+            aside.next = total
+
+    return multiply, feedback, accumulate, keep
 
 
 @module
@@ -241,21 +263,19 @@ def pe_group(clk, bus_i, bus_o, load_i, load_o, sums, cfg):
         load_i, load_o : Load(cfg); units 0 to D - 1 are the PEs of this group
         sums : the sums of PEs 0, 1, ...; zeros in all cycles but one of a row
     """
-    operand_bus, enable, ends, capture = bits(cfg.operand_bits), bit(), bit(), bit()
-    o_operands, o_enable = bits(len(bus_i.operands)), bits(len(bus_i.enable))
+    operand_bus, ends, capture = bits(cfg.operand_bits), bit(), bit()
+    o_operands = bits(len(bus_i.operands))
     parts = [bits(cfg.sums_bits) for _ in range(cfg.drain)]
     logic = [
         low_bits(bus_i.operands, operand_bus),
         end_of_row(bus_i.step, bus_i.last, ends),
         delay_bit(clk, ends, capture, CAPTURE_DELAY),
         turn(bus_i.operands, o_operands, cfg.operand_bits),
-        turn(bus_i.enable, o_enable, 1),
         register(clk, o_operands, bus_o.operands),
-        register(clk, o_enable, bus_o.enable),
         pass_on(clk, load_i, load_o, cfg.drain),
         join(parts, sums),
     ]
-    for name in ("first", "step", "last", "address"):
+    for name in ("first", "step", "last", "keep", "clear", "address"):
         logic.append(register(clk, getattr(bus_i, name), getattr(bus_o, name)))
     for unit, part in enumerate(parts):
         write = bit()
@@ -270,13 +290,14 @@ def pe_group(clk, bus_i, bus_o, load_i, load_o, sums, cfg):
                 operand_bus,
                 bus_i.first,
                 bus_i.step,
-                enable,
+                bus_i.keep,
+                bus_i.clear,
                 capture,
                 part,
                 cfg,
             ),
         ]
-    return logic, low_bit(bus_i.enable, enable)
+    return logic
 
 
 @block
@@ -340,17 +361,6 @@ def low_bits(wide, narrow):
     @always_comb
     def take():
         narrow.next = wide[length:]
-
-    return take
-
-
-@block
-def low_bit(wide, narrow):
-    """Take the lowest bit of a vector. No register."""
-
-    @always_comb
-    def take():
-        narrow.next = wide[0]
 
     return take
 

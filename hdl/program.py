@@ -65,8 +65,8 @@ Fields = dict[str, int]
 
 
 FLAGS = frozenset(
-    "two narrow release end sigmoid_g reset_before reset_only relu biased rotate store spectrum"
-    " produced output".split()
+    "two ahead narrow release end sigmoid_g reset_before reset_only relu biased rotate store"
+    " spectrum produced output".split()
 )
 """Fields that are yes or no; all others are numbers."""
 
@@ -96,7 +96,7 @@ def matrix_fields(cfg: CoreConfig) -> Fields:
     group = address_bits(cfg.groups)
     return {
         **{"base0": column, "last0": column, "source0": 2},
-        **{"base1": column, "last1": column, "source1": 2, "two": 1},
+        **{"base1": column, "last1": column, "source1": 2, "two": 1, "ahead": 1},
         "passes": address_bits(cfg.row_depth),
         **{"groups": group, "groups_last": group},
         "fold": cfg.fold.bit_length(),
@@ -201,6 +201,20 @@ class MatrixOp:
         """Passes over the columns."""
         return -(-len(self.rows) // self.per_pass(cfg))
 
+    def ahead(self, cfg: CoreConfig) -> bool:
+        """Whether the first segment of the second pass is done before all else.
+
+        The second segment is waited for; the more there is to do before it, the better.
+        """
+        return len(self.segments) == 2 and self.passes(cfg) > 1
+
+    def order(self, cfg: CoreConfig) -> list[tuple[int, Segment]]:
+        """Passes and segments as the PEs go through them."""
+        order = [(n, segment) for n in range(self.passes(cfg)) for segment in self.segments]
+        if self.ahead(cfg):
+            order.insert(0, order.pop(2))
+        return order
+
     def drains(self, cfg: CoreConfig) -> list[int]:
         """Groups whose sums leave, pass by pass."""
         full, rest = divmod(len(self.rows), self.per_pass(cfg))
@@ -215,21 +229,17 @@ class MatrixOp:
 
     def weights(self, cfg: CoreConfig) -> Integers:
         """Contents of the PEs' memories: (R, passes * steps, k)."""
-        passes, per_pass, k = self.passes(cfg), self.per_pass(cfg), cfg.block_size
-        folded, start = [], 0
+        passes, per_pass = self.passes(cfg), self.per_pass(cfg)
+        missing, start, parts = passes * per_pass - len(self.rows), 0, {}
         for segment in self.segments:
             columns = self.rows[:, :, start : start + segment.blocks]
-            padding = -segment.blocks % self.fold
-            columns = np.pad(columns, ((0, 0), (0, 0), (0, padding), (0, 0)))
-            folded.append(columns.reshape(*columns.shape[:2], -1, self.fold, k))
             start += segment.blocks
-        steps = np.concatenate(folded, axis=2)  # (row groups, D, steps, fold, k)
-        memory = np.zeros((passes * per_pass, cfg.drain, self.steps, self.fold, k), np.int64)
-        memory[: len(steps)] = steps
-        memory = memory.reshape(passes, per_pass, cfg.drain, self.steps, self.fold, k)
-        by_pe = memory.transpose(1, 4, 2, 0, 3, 5)  # per_pass, fold, D, passes, steps, k
-        used = by_pe.reshape(per_pass * self.fold * cfg.drain, passes * self.steps, k)
-        return np.pad(used, ((0, cfg.n_pe - len(used)), (0, 0), (0, 0)))
+            padding = (0, missing), (0, 0), (0, -segment.blocks % self.fold), (0, 0)
+            shape = passes, per_pass, cfg.drain, -1, self.fold, cfg.block_size
+            parts[segment] = np.pad(columns, padding).reshape(shape)
+        ordered = [parts[segment][n] for n, segment in self.order(cfg)]
+        steps = np.concatenate(ordered, axis=2)  # per_pass, D, steps, F, k
+        return steps.transpose(0, 3, 1, 2, 4).reshape(cfg.n_pe, -1, cfg.block_size)
 
     def encode(self, cfg: CoreConfig, end: bool) -> int:
         """The instruction."""
@@ -238,7 +248,8 @@ class MatrixOp:
         values = {
             **{"base0": first.base, "last0": first.last, "source0": first.source},
             **{"base1": second.base, "last1": second.last, "source1": second.source},
-            **{"two": len(self.segments) == 2, "passes": self.passes(cfg) - 1},
+            **{"two": len(self.segments) == 2, "ahead": self.ahead(cfg)},
+            "passes": self.passes(cfg) - 1,
             **{"groups": groups[0] - 1, "groups_last": groups[-1] - 1},
             **{"fold": self.fold.bit_length() - 1, "weight": self.weight},
             **{"shift": self.shift - cfg.accumulator_shift.low, "narrow": self.narrow},

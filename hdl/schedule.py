@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from hdl.cell import STATE_LEAD
 from hdl.core import ROWS_DELAY, lane_latency, rows_delay, spectrum_delay
 from hdl.core import kinds as kinds_of
-from hdl.program import MatrixOp, Program, Source, align
+from hdl.program import CellOp, MatrixOp, Program, Source, align
 
 FETCH = 4
 """Cycles from one instruction's being taken to the next one's being there."""
@@ -112,23 +112,25 @@ class Schedule:
         """Lay out an operation; return the cycles from which its rows can be used."""
         cfg, steps, rows = self.program.cfg, [], []
         self._taken = self._free - 1
-        for n, groups in enumerate(op.drains(cfg)):
-            last_pass = n == op.passes(cfg) - 1
-            for segment in op.segments:
-                for column in range(segment.base, segment.last + 1, op.fold):
-                    cycle = max(self._free, self._column(segment.source, column, op.fold, number))
-                    ends_segment = column + op.fold > segment.last
-                    if ends_segment and segment is op.segments[-1]:
-                        cycle = max(cycle, self._row_end)
-                        if last_pass and op is not self.program.matrix[-1]:
-                            cycle = max(cycle, self._taken + FETCH)
-                    if ends_segment and segment.source is Source.INPUT and last_pass and op.release:
-                        self._input_free.append(cycle + 2)
-                    steps.append(cycle)
-                    self._free = cycle + 1
-            self._row_end = steps[-1] + groups * op.fold
-            first = steps[-1] + 1 + rows_delay(cfg) - STATE_LEAD
-            rows += [first + (g + 1) * op.fold - 1 for g in range(groups)]
+        drains, x_end = op.drains(cfg), 0
+        for n, segment in op.order(cfg):
+            ends_row = segment is op.segments[-1]
+            for column in range(segment.base, segment.last + 1, op.fold):
+                cycle = max(self._free, self._column(segment.source, column, op.fold, number))
+                if ends_row and column + op.fold > segment.last:
+                    cycle = max(cycle, self._row_end)
+                    if n == len(drains) - 1 and op is not self.program.matrix[-1]:
+                        cycle = max(cycle, self._taken + FETCH)
+                steps.append(cycle)
+                self._free = cycle + 1
+            if segment.source is Source.INPUT:
+                x_end = steps[-1]
+            if ends_row:
+                self._row_end = steps[-1] + drains[n] * op.fold
+                first = steps[-1] + 1 + rows_delay(cfg) - STATE_LEAD
+                rows += [first + (g + 1) * op.fold - 1 for g in range(drains[n])]
+        if op.release:
+            self._input_free.append(x_end + 2)
         frame.steps.append(steps)
         return rows
 
@@ -139,7 +141,7 @@ class Schedule:
         of = number if source is Source.CURRENT else number - 1
         return max((self._written.get((of, column + n), 0) for n in range(fold)), default=0)
 
-    def _cells(self, op, rows: list[int], frame: Frame, number: int) -> None:
+    def _cells(self, op: CellOp, rows: list[int], frame: Frame, number: int) -> None:
         """Lay out a cell operation."""
         cfg = self.program.cfg
         longest = max(lane_latency(kind, cfg) for kind in kinds_of(cfg))

@@ -11,7 +11,7 @@ its memory, by the parity of its number. The matrix is never more than a frame a
 
 from myhdl import Signal, always, always_comb, block, concat, intbv, modbv
 
-from hdl.arith import bit, bits, cut_bits, memory
+from hdl.arith import bit, bits, cut_bits, memory, wrapping
 from hdl.config import GATES, address_bits
 from hdl.program import FLAGS, Source, cell_fields, matrix_fields
 
@@ -35,7 +35,8 @@ class MatrixCommand:
     """A step of the PEs.
 
     Attributes:
-        step: there is one; ``first``, ``last``: it is the first or last of its row.
+        step: there is one; ``first``, ``last``: it is the first or last of its row; ``keep``: what
+            was added up before it is put aside.
         weight: the word of the weight memories.
         half: of the spectrum memory.
         columns: the column of each lane.
@@ -43,7 +44,7 @@ class MatrixCommand:
     """
 
     def __init__(self, cfg):
-        self.step, self.first, self.last, self.half = (bit() for _ in range(4))
+        self.step, self.first, self.last, self.keep, self.half = (bit() for _ in range(5))
         self.weight = bits(address_bits(cfg.weight_depth))
         self.columns = [bits(address_bits(cfg.column_depth)) for _ in range(cfg.fold)]
         self.clear = [bit() for _ in range(cfg.fold)]
@@ -207,14 +208,11 @@ def advance(clk, rst, valid, end, frame_end, position, first, step, alignment=1)
 
 
 @block
-def intake(
-    clk, rst, i, accepting, blocked, release, accepted, end, complete, inside, x_first, sizes
-):
+def intake(clk, rst, i, blocked, release, accepted, end, complete, inside, x_first, sizes):
     """Let an input frame in when half a spectrum memory is free for it.
 
     Ports
         i : stream of blocks
-        accepting : a new frame may come in
         blocked : the FFT takes something else
         release : the PEs have read an input for the last time
         accepted, end : a block enters, a frame's last one
@@ -229,7 +227,7 @@ def intake(
 
     @always_comb
     def gate():
-        is_open.next = free != 0 and (accepting or inside) and not blocked
+        is_open.next = free != 0 and not blocked and not rst
 
     @always_comb
     def handshake():
@@ -305,6 +303,10 @@ def matrix_sequencer(
 ):
     """The order of the block products: operation after operation, pass after pass.
 
+    With ``ahead`` an operation begins with the first segment of its second pass. What that gives is
+    put aside during the first pass, whose own first segment comes then: so both hide what the
+    second segment waits for.
+
     A frame starts when its input is complete, the output FIFO has room for all that it gives, and
     the cells work at the frame before it. A step waits for its columns, a row's last step until the
     groups of the row before have left.
@@ -331,13 +333,11 @@ def matrix_sequencer(
     column, high = bits(len(nxt.base0)), bits(len(nxt.base0))
     last, mask = bits(len(nxt.base0)), bits(len(nxt.base0))
     source = bits(2)
-    row = bits(len(nxt.passes))
-    weight = bits(len(nxt.weight))
-    second, running, row_start, virgin = (bit() for _ in range(4))
+    row, weight = wrapping(len(nxt.passes)), wrapping(len(nxt.weight))
+    second, ahead, running, row_start, virgin = (bit() for _ in range(5))
     here, below, behind, same = (bit() for _ in range(4))
     segment_end, row_end, pass_last, op_last = (bit() for _ in range(4))
-    held, issue, start, load, finish = (bit() for _ in range(5))
-    zero = bit()
+    held, issue, start, load, finish, zero, x_last = (bit() for _ in range(7))
     all_streams = (1 << cfg.streams) - 1
     inputs = Signal(intbv(0, min=0, max=4))  # complete, not started
     room = Signal(intbv(0, min=0, max=depth + 1))  # in the FIFO, less what is to come
@@ -360,6 +360,9 @@ def matrix_sequencer(
         below.next = high < written.place
         segment_end.next = high >= last
         pass_last.next = row == op.passes
+        x_last.next = (row == op.passes and not (op.ahead and op.passes == 1)) or (
+            row == 0 and op.ahead and op.passes == 1 and not ahead
+        )
 
     @always_comb
     def available():
@@ -372,8 +375,8 @@ def matrix_sequencer(
 
     @always_comb
     def ends():
-        row_end.next = segment_end and (second or not op.two)
-        op_last.next = segment_end and (second or not op.two) and pass_last
+        row_end.next = segment_end and (second or not op.two) and not ahead
+        op_last.next = segment_end and (second or not op.two) and pass_last and not ahead
 
     @always_comb
     def decide():
@@ -418,15 +421,22 @@ def matrix_sequencer(
             second.next = 0
             row.next = 0
             row_start.next = 1
+            ahead.next = nxt.ahead
         elif issue:
-            row_start.next = row_end
-            if row_end:
+            row_start.next = segment_end and (row_end or ahead)
+            if segment_end and ahead:
+                ahead.next = 0
                 column.next = op.base0
-                second.next = 0
+            elif row_end:
                 row.next = row + 1
+                if op.ahead and row == 0:
+                    column.next = op.base1
+                    second.next = 1
+                else:
+                    column.next = op.base0
+                    second.next = 0
                 if op_last:
                     running.next = 0
-                    row.next = 0
             elif segment_end:
                 column.next = op.base1
                 second.next = 1
@@ -492,10 +502,11 @@ def matrix_sequencer(
         command.step.next = issue and not rst
         command.first.next = row_start
         command.last.next = issue and row_end and not rst
+        command.keep.next = op.ahead and row == 0 and not ahead
         command.weight.next = weight
         command.half.next = frame[0] != (source == PREVIOUS)
         release.next = (
-            issue and segment_end and source == INPUT and pass_last and op.release and not rst
+            issue and segment_end and source == INPUT and x_last and op.release and not rst
         )
 
     lanes = [
@@ -670,13 +681,11 @@ def cell_sequencer(clk, rst, program, rows, fresh, frame, command, op, load, coo
         cooling : cycles that the lanes need, less one
     """
     nxt = program.op
-    index = bits(len(nxt.count))
-    key = bits(len(nxt.key))
-    turn = bits(2)
-    slots = [bits(len(nxt.key)) for _ in range(GATES)]
+    index, key, turn = wrapping(len(nxt.count)), wrapping(len(nxt.key)), wrapping(2)
+    slots = [wrapping(len(nxt.key)) for _ in range(GATES)]
     cool = bits(address_bits(cooling + 1))
     active, here, issue, last, step = (bit() for _ in range(5))
-    parameters, state = bits(len(nxt.parameters)), bits(len(nxt.state))
+    parameters, state = wrapping(len(nxt.parameters)), wrapping(len(nxt.state))
 
     @always_comb
     def decide():

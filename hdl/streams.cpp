@@ -42,7 +42,7 @@ int main(int, char** argv) {
         half(1);
     }
     top->config_tvalid = 0;
-    for (int cycle = 0; cycle < 100; cycle++) half(0), half(1);
+    for (long cycle = 0; cycle < patience && top->status != 1; cycle++) half(0), half(1);
     if (top->status != 1) return 4;
 
     std::vector<uint32_t> accepted;

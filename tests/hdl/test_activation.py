@@ -57,7 +57,9 @@ def case(description, choice, fraction_length, guard_bits):
     }
     inputs = {
         "x": np.pad(x, (SETTLED, ACTIVATION_LATENCY)),
-        "offset": np.full(SETTLED + len(x) + ACTIVATION_LATENCY, unit.fractions.high - fraction_length),
+        "offset": np.full(
+            SETTLED + len(x) + ACTIVATION_LATENCY, unit.fractions.high - fraction_length
+        ),
         "choice": np.full(SETTLED + len(x) + ACTIVATION_LATENCY, choice),
     }
     source = FixedPoint(unit.word_length, fraction_length)

@@ -1,4 +1,4 @@
-"""Proofs that the stream blocks keep the contract and their words; planted errors are found."""
+"""Proofs of the stream blocks and of the loader; planted errors are found."""
 
 from pathlib import Path
 
@@ -15,8 +15,9 @@ from hdl.axis import (
 )
 from hdl.config import CoreConfig, Span
 from hdl.formal import ProofError, prove_assertions, prove_independent
+from hdl.loader import STATUS_BITS, Load, loader
 from hdl.module import convert
-from hdl.stream import Stream, fifo, register_slice
+from hdl.stream import AxiStream, Stream, fifo, register_slice
 
 HERE = Path(__file__).parent / "formal"
 CORE = CoreConfig(4, 8, slices=2, activation=8, preactivation=8, cell_fraction=Span(4, 6))
@@ -29,7 +30,9 @@ PROBES = {
     register_slice: {name: f"dut.{name}" for name in ("valid", "full", "spare")},
     frame_input: {},
     frame_output: {},
+    loader: {name: f"dut.{name}" for name in ("state", "crc")},
 }
+SCOREBOARD = fifo, register_slice
 
 
 def arguments(function):
@@ -44,20 +47,34 @@ def arguments(function):
             return {**ports, "error": bit(), "cfg": CORE, "depth": 4}
         case "frame_output":
             return {**ports, "i": GroupStream(CORE), "m": output_stream(CORE), "cfg": CORE}
+        case "loader":
+            sizes = {"data_bits": 40, "unit_bits": 2, "address_bits": 1}
+            ports |= {"config": AxiStream(32), "busy": bit(), "enable": bit()}
+            ports |= {"load": Load(**sizes), "status": bits(STATUS_BITS)}
+            return {**ports, **sizes, "signature": 0xC0DE1234}
 
 
-def prove(function, files):
+def prove(function, files, steps=12):
     name = function.__name__
     checkers = [HERE / "contract.v"]
-    if PROBES[function]:
+    if function in SCOREBOARD:
         checkers.append(HERE / "scoreboard.v")
     proof = HERE / f"{name}_proof.v"
-    prove_assertions([*files, *checkers, proof], f"{name}_proof", PROBES[function])
+    prove_assertions([*files, *checkers, proof], f"{name}_proof", PROBES[function], steps)
 
 
 @pytest.mark.parametrize("function", PROBES, ids=lambda f: f.__name__)
 def test_proof(function, tmp_path):
     prove(function, convert(function, arguments(function), tmp_path))
+
+
+def planted(function, right, wrong, folder):
+    """The block's Verilog with an error in it."""
+    files = convert(function, arguments(function), folder)
+    text = files[-1].read_text()
+    assert right in text
+    files[-1].write_text(text.replace(right, wrong))
+    return files
 
 
 @pytest.mark.parametrize(
@@ -75,20 +92,28 @@ def test_proof(function, tmp_path):
         (register_slice, "o_valid = valid", "o_valid = valid && o_ready"),
         (frame_input, "(o_ready || (!valid))", "1'b1"),
         (frame_output, "else if (m_tready) begin", "else begin"),
+        # runs while it changes
+        (loader, "enabled <= 0;\n            state <= 3'b011", "state <= 3'b011"),
+        (loader, "if ((!busy)) begin", "if (1) begin"),  # does not wait
+        (loader, "else if (crc_wrong) begin", "else if (0) begin"),
     ],
 )
 def test_planted_error_is_found(function, right, wrong, tmp_path):
-    files = convert(function, arguments(function), tmp_path)
-    text = files[-1].read_text()
-    assert right in text
-    files[-1].write_text(text.replace(right, wrong))
+    files = planted(function, right, wrong, tmp_path)
     with pytest.raises(ProofError, match="a counterexample") as error:
         prove(function, files)
     assert error.value.counterexample
 
 
+def test_too_few_steps(tmp_path):
+    files = planted(fifo, "(o_ready || (!valid))", "1'b1", tmp_path)
+    with pytest.raises(ProofError, match="no proof in 1 steps") as error:
+        prove(fifo, files, steps=1)
+    assert not error.value.counterexample
+
+
 @pytest.mark.parametrize(
-    ("function", "valid", "ready"),
+    ("function", "output", "source"),
     [
         (fifo, "o_valid", "o_ready"),
         (fifo, "i_ready", "i_valid"),
@@ -99,11 +124,13 @@ def test_planted_error_is_found(function, right, wrong, tmp_path):
         (frame_input, "o_valid", "o_ready"),
         (frame_input, "s_tready", "o_ready"),
         (frame_output, "m_tvalid", "m_tready"),
+        (loader, "config_tready", "config_tvalid"),
+        (loader, "enable", "config_tvalid"),
     ],
 )
-def test_no_path(function, valid, ready, tmp_path):
+def test_no_path(function, output, source, tmp_path):
     files = convert(function, arguments(function), tmp_path)
-    prove_independent(files, function.__name__, valid, ready)
+    prove_independent(files, function.__name__, output, source)
 
 
 def test_path_is_found(tmp_path):

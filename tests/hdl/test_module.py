@@ -7,7 +7,7 @@ import pytest
 from myhdl import Signal, always, always_comb, block, concat, intbv
 
 from hdl import tools
-from hdl.module import ConversionError, convert, module
+from hdl.module import ConversionError, convert, leaf, module
 from hdl.tools import (
     SimulationError,
     check_vhdl,
@@ -271,3 +271,30 @@ def test_a_missing_tool_is_named_with_its_package(monkeypatch):
     assert tools.missing("make") is None
     monkeypatch.setenv("PATH", "")
     assert tools.missing("iverilog") == "iverilog is missing: apt-get install iverilog"
+
+
+@leaf
+def delayed(clk, d, q):
+    @always(clk.posedge)
+    def clock():
+        q.next = d
+
+    return clock
+
+
+@block
+def twice(clk, d, q):
+    middle = bits(8)
+    return delayed(clk, d, middle), delayed(clk, middle, q)
+
+
+def test_a_leaf_is_a_module_only_where_it_is_wanted(tmp_path):
+    arguments = {"clk": bit(), "d": bits(8), "q": bits(8)}
+    flat = convert(twice, arguments, tmp_path / "flat")
+    kept = convert(twice, arguments, tmp_path / "kept", keep_leaves=True)
+    assert [path.stem for path in flat] == ["twice"]
+    assert [path.stem for path in kept] == ["delayed", "twice"]
+    inputs = {"d": list(range(20))}
+    for files in flat, kept:
+        assert run_vectors(files, "twice", inputs, ["q"])["q"][2:] == list(range(18))
+    assert run_myhdl(twice, arguments, inputs, ["q"])["q"][2:] == list(range(18))

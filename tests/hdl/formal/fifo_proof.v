@@ -5,7 +5,7 @@ module fifo_proof (
     wire [2:0] o_data, word;
     wire [7:0] inside, ahead;
     fifo dut (clk, rst, i_valid, i_ready, i_data, o_valid, o_ready, o_data);
-    scoreboard #(3, 4) board (
+    scoreboard #(3, 5) board (
         clk, rst, mark, i_valid, i_ready, i_data, o_valid, o_ready, o_data,
         started, inside, marked, ahead, word
     );
@@ -17,7 +17,7 @@ module fifo_proof (
     wire [1:0] place = read + ahead - valid;
     wire [2:0] followed = place[1] ? (place[0] ? word3 : word2) : (place[0] ? word1 : word0);
     always @* if (started) begin
-        assert (count <= 4);
+        assert (count <= (valid ? 4 : 1));
         assert (write == ((read + count) & 3));
         assert (inside == count + valid);
         if (marked && (ahead != 0 || !valid)) assert (followed == word);
