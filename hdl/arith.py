@@ -6,9 +6,8 @@ its simulation does. A registered block takes one cycle; nothing here is reset.
 
 from myhdl import Signal, always, always_comb, block, concat, intbv, modbv
 
-from hdl.module import leaf
-
 from hdl.config import address_bits
+from hdl.module import leaf
 
 MEMORY_LATENCY = 2
 """Cycles from r_address to r_data of :func:`memory`."""
