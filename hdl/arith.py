@@ -49,6 +49,16 @@ def constant(value):
     return value
 
 
+def stage(clk, registered):
+    """Decorator of a generator: what it computes goes into a register, or is there at once."""
+    return always(clk.posedge) if registered else always_comb
+
+
+def later(signals, cycles):
+    """Signals for what :func:`hold` makes of these; for 0 cycles they themselves."""
+    return [Signal(s.val) for s in signals] if cycles else signals
+
+
 @block
 def split(bus, parts):
     """Cut a packed vector into its words; word 0 is in the least significant bits. No register."""
@@ -150,6 +160,17 @@ def delay(clk, d, q, cycles):
         line.next = concat(line[kept:], d[length:])
 
     return shift, cut(line, q, kept, length)
+
+
+@block
+def hold(clk, signals, late, cycles):
+    """Vectors, words or bits some cycles later; 0 cycles make nothing of them."""
+    if cycles == 0:
+        return []
+    if cycles == 1:
+        return [register(clk, s, q) for s, q in zip(signals, late, strict=True)]
+    between = later(signals, 1)
+    return hold(clk, signals, between, 1), hold(clk, between, late, cycles - 1)
 
 
 @block
@@ -256,13 +277,13 @@ def round_sum(clk, a, b, rounded, shift):
 
 
 @block
-def saturate_sum(clk, a, b, rounded, shift):
-    """Divide a + b by 2**shift, shift >= 1, rounding half up, and saturate, one cycle later."""
+def saturate_sum(clk, a, b, rounded, shift, stages=1):
+    """Divide a + b by 2**shift, shift >= 1, rounding half up, and saturate, 1 or 2 cycles later."""
     half = constant(1 << (shift - 1))
     total = word(max(len(a), len(b)) + 2)
     exact = word(len(total) - shift)
 
-    @always_comb
+    @stage(clk, stages == 2)
     def add_half():
         total.next = a + b + half
 
@@ -416,8 +437,8 @@ def overflow(a, over, length):
 
 
 @block
-def clip(clk, a, clipped, lowest, highest):
-    """Clip a to a range, which the word of ``clipped`` holds, one cycle later.
+def clip(clk, a, clipped, lowest, highest, stages=1):
+    """Clip a to a range, which the word of ``clipped`` holds, 1 or 2 cycles later.
 
     The range's ends are constants, or words as long as ``clipped``.
     """
@@ -427,6 +448,17 @@ def clip(clk, a, clipped, lowest, highest):
     @always_comb
     def extend():
         wide.next = a
+
+    if stages == 2:
+        above, below, inside = bit(), bit(), word(length)
+
+        @always(clk.posedge)
+        def compare():
+            above.next = wide > highest
+            below.next = wide < lowest
+            inside.next = wide[length:].signed()
+
+        return extend, compare, choose_end(clk, above, below, inside, clipped, lowest, highest)
 
     @always(clk.posedge)
     def store():
@@ -438,6 +470,22 @@ def clip(clk, a, clipped, lowest, highest):
             clipped.next = wide[length:].signed()
 
     return extend, store
+
+
+@block
+def choose_end(clk, above, below, inside, clipped, lowest, highest):
+    """The second cycle of a clip: the end of the range, or what is in it."""
+
+    @always(clk.posedge)
+    def store():
+        if above:
+            clipped.next = highest
+        elif below:
+            clipped.next = lowest
+        else:
+            clipped.next = inside
+
+    return store
 
 
 @block
@@ -459,8 +507,8 @@ def ram(clk, w_enable, w_address, w_data, r_address, r_data, depth):
 
 
 @block
-def clip_sum(clk, early, late, clipped, lowest, highest, shift=0):
-    """Clip early + late / 2**shift, rounded half up, to a range, one cycle after ``late``.
+def clip_sum(clk, early, late, clipped, lowest, highest, shift=0, stages=1):
+    """Clip early + late / 2**shift, rounded half up, to a range, 1 or 2 cycles after ``late``.
 
     ``early`` comes a cycle before ``late``: what it leaves below and above is ready when ``late``
     comes, so that adding and comparing go on beside each other. The range's ends are as those of
@@ -486,14 +534,26 @@ def clip_sum(clk, early, late, clipped, lowest, highest, shift=0):
     def add_up():
         total.next = known_halves + halves
 
-    @always(clk.posedge)
-    def store():
-        if halves > above_halves:
-            clipped.next = highest
-        elif halves < below_halves:
-            clipped.next = lowest
-        else:
-            clipped.next = total[top:1].signed()
+    if stages == 2:
+        is_above, is_below, inside = bit(), bit(), word(length)
+
+        @always(clk.posedge)
+        def compare():
+            is_above.next = halves > above_halves
+            is_below.next = halves < below_halves
+            inside.next = total[top:1].signed()
+
+        store = compare, choose_end(clk, is_above, is_below, inside, clipped, lowest, highest)
+    else:
+
+        @always(clk.posedge)
+        def store():
+            if halves > above_halves:
+                clipped.next = highest
+            elif halves < below_halves:
+                clipped.next = lowest
+            else:
+                clipped.next = total[top:1].signed()
 
     return (
         cut(late, halves, shift - 1, len(halves)) if shift else shift_left(late, halves, 1),

@@ -6,8 +6,7 @@ cycle of every step. Frames are offered without a pause and results are taken at
 
 from dataclasses import dataclass, field
 
-from hdl.cell import STATE_LEAD
-from hdl.core import ROWS_DELAY, lane_latency, rows_delay, spectrum_delay
+from hdl.core import ROWS_DELAY, lane_latency, row_lead, rows_delay, spectrum_delay
 from hdl.core import kinds as kinds_of
 from hdl.program import CellOp, MatrixOp, Program, Source, align
 
@@ -127,7 +126,7 @@ class Schedule:
                 x_end = steps[-1]
             if ends_row:
                 self._row_end = steps[-1] + drains[n] * op.fold
-                first = steps[-1] + 1 + rows_delay(cfg) - STATE_LEAD
+                first = steps[-1] + 1 + rows_delay(cfg) - row_lead(cfg)
                 rows += [first + (g + 1) * op.fold - 1 for g in range(drains[n])]
         if op.release:
             self._input_free.append(x_end + 2)

@@ -33,7 +33,7 @@ SMALL = 2048
 """Bits below which a memory is left to Yosys, which makes LUTs of it."""
 DEEPEST = 14
 """Bits of the address of a block memory; deeper ones are left to Yosys."""
-SCALARS = "clk", "w_enable", "first", "enable"
+SCALARS = "clk", "w_enable", "starts", "counts", "keeps", "forgets"
 
 
 # ------------------------------------------------------------------------------------------- leaves
@@ -86,7 +86,8 @@ def replace_leaf(path: Path) -> bool:
                 )
     parameters = {p.name.upper(): p.width for p in ports if p.name not in SCALARS}
     if leaf == "scale":
-        parameters["FACTOR"] = int(re.findall(r"a \* \(?(-?\d+)\)", path.read_text())[0])
+        factor, offset = re.findall(r"a \* \(?(-?\d+)\)?\) \+ (\d+)", path.read_text())[0]
+        parameters |= {"FACTOR": int(factor), "OFFSET": int(offset)}
     path.write_text(_instance(path.stem, f"ecp5_{leaf}", ports, parameters))
     return True
 
