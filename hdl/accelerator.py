@@ -74,7 +74,9 @@ def accelerator(clk, rst, config, s_axis, m_axis, status, cfg):
 
     Ports
         rst : synchronous, active high, at any time; the program must be loaded again
-        config : AxiStream(32)          images, TLAST on their last word
+        config : AxiStream(32)          images, TLAST on their last word; the frames that came whole
+            before an image's third word are run by the program before it, all others by the next;
+            of several streams, frames without those of the other streams are dropped with it
         s_axis : input_stream(cfg)      frames: blocks of k words, each in whole bytes; TLAST on a
             frame's last block; TUSER on its first: an utterance starts
         m_axis : output_stream(cfg)     results likewise
@@ -84,18 +86,23 @@ def accelerator(clk, rst, config, s_axis, m_axis, status, cfg):
     data_bits, unit_bits, entry_bits = load_bits(cfg)
     load = Load(data_bits, unit_bits, entry_bits)
     i, o = BlockStream(cfg), GroupStream(cfg)
-    enable, ready, missing, coming, occupied, busy, dropped = (bit() for _ in range(7))
+    enable, ready, missing, runs, coming, occupied, busy, dropped = (bit() for _ in range(8))
     frame_blocks = bits(address_bits(cfg.column_depth))
     of_loader = bits(STATUS_BITS)
 
     @always_comb
     def report():
-        status.next = concat(of_loader[STATUS_BITS:3], dropped, of_loader[1], ready)
+        status.next = concat(of_loader[STATUS_BITS:3], dropped, of_loader[1], runs)
         missing.next = rst or not enable
         busy.next = occupied or coming
 
+    @always_comb
+    def run():
+        runs.next = enable and ready
+
     return (
         report,
+        run,
         loader(
             clk,
             rst,
@@ -111,9 +118,9 @@ def accelerator(clk, rst, config, s_axis, m_axis, status, cfg):
         ),
         delay_control(clk, missing, enable, ready, load_delay(cfg)),
         frame_input(
-            clk, rst, s_axis, i, ready, frame_blocks, dropped, coming, cfg, input_depth(cfg)
+            clk, rst, s_axis, i, runs, frame_blocks, dropped, coming, cfg, input_depth(cfg)
         ),
-        core(clk, rst, load, ready, coming, occupied, frame_blocks, i, o, cfg),
+        core(clk, rst, load, runs, coming, occupied, frame_blocks, i, o, cfg),
         frame_output(clk, rst, o, m_axis, cfg),
     )
 

@@ -57,7 +57,8 @@ def frame_input(clk, rst, s, o, enable, frame_blocks, error, coming, cfg, depth)
             bits does not count; TUSER[0], on a frame's first block: the state starts anew
         o : BlockStream(cfg)
         enable : words are taken; frames that came whole go on without it
-        frame_blocks : blocks of a frame, minus 1, below ``depth``; steady while a frame comes in
+        frame_blocks : blocks of a frame, minus 1, below ``depth``; it may change while ``enable``
+            is low, and counts for a frame that is half in
         coming : whole frames are waiting
         error : a frame was dropped since the reset; if one was ``first``, the next frame is
     """
@@ -79,7 +80,7 @@ def frame_input(clk, rst, s, o, enable, frame_blocks, error, coming, cfg, depth)
     write, written, read = (Signal(modbv(0)[index + 1 :]) for _ in range(3))
     place = Signal(modbv(0)[index:])
     room, taken, push, pop, valid = (bit() for _ in range(5))
-    at_end, drop, anew, first, kept, failed = (bit() for _ in range(6))
+    at_end, past, drop, anew, first, kept, failed = (bit() for _ in range(7))
 
     @always_comb
     def transfers():
@@ -98,6 +99,7 @@ def frame_input(clk, rst, s, o, enable, frame_blocks, error, coming, cfg, depth)
     @always_comb
     def frame():
         at_end.next = place == frame_blocks
+        past.next = place >= frame_blocks
         if place == 0:
             first.next = s.tuser[0] or anew
         else:
@@ -143,7 +145,7 @@ def frame_input(clk, rst, s, o, enable, frame_blocks, error, coming, cfg, depth)
             written.next = write + 1
             place.next = 0
             anew.next = 0
-        elif taken and (at_end or s.tlast):
+        elif taken and (past or s.tlast):
             write.next = written
             place.next = 0
             drop.next = not s.tlast
