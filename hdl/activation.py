@@ -152,8 +152,8 @@ def activation(clk, x, y, unit, control, choice=None, early=None, shift=0, relax
     table of the chosen function and fraction length, bit for bit.
 
     Latency, resources
-        ``activation_latency(relaxed)`` cycles, a value a cycle: clip, look up, multiply, add; 1 DSP, and for
-        32 segments a LUT a bit of the table, two where there are two functions.
+        ``activation_latency(relaxed)`` cycles, a value a cycle: clip, look up, multiply, add; 1
+        DSP, and for 32 segments a LUT a bit of the table, two where there are two functions.
 
     Ports
         x : a word of any length, before saturation

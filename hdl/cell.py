@@ -131,9 +131,7 @@ def lstm_lane(
     logic += [
         activation(clk, z[0], i, unit.gate, fmt.gate_unit, early=early_i, relaxed=relaxed),
         activation(clk, z[1], f, unit.gate, fmt.gate_unit, early=early_f, relaxed=relaxed),
-        activation(
-            clk, z[2], g, unit.g, fmt.g_unit, fmt.sigmoid_g, early=early_g, relaxed=relaxed
-        ),
+        activation(clk, z[2], g, unit.g, fmt.g_unit, fmt.sigmoid_g, early=early_g, relaxed=relaxed),
     ]
 
     # c = f c + i g, with the fraction of f times the coarsest c; a finer c raises i g instead
