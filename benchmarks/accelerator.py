@@ -13,7 +13,6 @@ A configuration takes minutes: Verilator's builds are kept (:func:`hdl.tools.cac
 import json
 import os
 import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -32,12 +31,9 @@ from ernn.fixed import Integers
 from ernn.nn import GRU, LSTM, CirculantLinear
 from ernn.quantize import IntegerModel, calibrate, convert
 from hdl import published
-from hdl.accelerator import accelerator, accelerator_arguments
-from hdl.config import CoreConfig
-from hdl.module import convert as to_verilog
 from hdl.program import compile_model, configure
 from hdl.simulate import Simulator
-from hdl.synth import Resources, synthesize
+from hdl.synth import synthesize_accelerator
 
 FEATURES = FeatureConfig(num_mels=51, stack=3, subsample=3)
 """153 values a vector, the input of the published models."""
@@ -202,7 +198,7 @@ def measure(
             }
         )
     step.set_description(f"{case.name}: Yosys")
-    resources = asdict(synthesized(cfg)) if options.synth else {}
+    resources = asdict(synthesize_accelerator(cfg).total) if options.synth else {}
     for row in rows:
         row |= {name: resources.get(name) for name in ("dsp", "lut", "ff", "bram36")}
     return rows
@@ -212,13 +208,6 @@ def steady_cycles(finished: Integers, streams: int) -> float:
     """Mean cycles from frame to frame of any stream, without the first frames."""
     steady = finished[WARM_UP * streams - 1 :: streams]
     return float(steady[-1] - steady[0]) / (len(steady) - 1) / streams
-
-
-def synthesized(cfg: CoreConfig) -> Resources:
-    """What Yosys makes of the accelerator."""
-    with tempfile.TemporaryDirectory() as scratch:
-        files = to_verilog(accelerator, accelerator_arguments(cfg), scratch)
-        return synthesize(files, accelerator.__name__).total
 
 
 def to_markdown(rows: Sequence[dict[str, Any]], source: str, streams: int) -> str:
