@@ -6,6 +6,8 @@ its simulation does. A registered block takes one cycle; nothing here is reset.
 
 from myhdl import Signal, always, always_comb, block, concat, intbv
 
+from hdl.config import address_bits
+
 MEMORY_LATENCY = 2
 """Cycles from r_address to r_data of :func:`memory`."""
 
@@ -436,9 +438,10 @@ def clip(clk, a, clipped, lowest, highest):
 def ram(clk, w_enable, w_address, w_data, r_address, r_data, depth):
     """A memory of ``depth`` words with a write port and a read port: r_data a cycle later.
 
-    A word is never written in the cycle in which it is read.
+    A word is never written in the cycle in which it is read. There is a word at every address, for
+    what runs on past the last one reads there too.
     """
-    storage = [Signal(w_data.val) for _ in range(depth)]
+    storage = [Signal(w_data.val) for _ in range(1 << address_bits(depth))]
 
     @always(clk.posedge)
     def access():

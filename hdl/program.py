@@ -39,7 +39,7 @@ from ernn.quantize.integer import (
 )
 from hdl.config import GATES, PEEPHOLES, CoreConfig, Span, address_bits
 
-__all__ = ["CoreConfig", "compile_model", "configure", "pack", "unpack"]
+__all__ = ["CoreConfig", "compile_model", "configure", "on_core", "pack", "unpack"]
 
 
 def pack(words: ArrayLike, word_length: int) -> int:
@@ -917,6 +917,13 @@ def compile_model(model: IntegerModel, cfg: CoreConfig, streams: int = 1) -> Pro
         compiler.rows,
         compiler.columns,
     )
+
+
+def on_core(model: IntegerModel) -> IntegerModel:
+    """A model without its last layer if that is a dense one, which is left to the host."""
+    *before, last = model.layers
+    dense = isinstance(last, IntegerLinear) and last.block_size == 1
+    return IntegerModel(tuple(before)) if before and dense else model
 
 
 def accumulator_bits(model: IntegerModel, cfg: CoreConfig) -> int:

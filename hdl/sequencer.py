@@ -338,7 +338,7 @@ def matrix_sequencer(
     segment_end, row_end, pass_last, op_last = (bit() for _ in range(4))
     held, issue, start, load, finish = (bit() for _ in range(5))
     zero = bit()
-    streams = cfg.streams
+    all_streams = (1 << cfg.streams) - 1
     inputs = Signal(intbv(0, min=0, max=4))  # complete, not started
     room = Signal(intbv(0, min=0, max=depth + 1))  # in the FIFO, less what is to come
     needed = Signal(intbv(0, min=0, max=depth + 1))
@@ -457,11 +457,11 @@ def matrix_sequencer(
             if frame[0]:
                 fresh.even.next = x_first.even
                 if virgin:
-                    fresh.even.next = (1 << streams) - 1
+                    fresh.even.next = all_streams
             else:
                 fresh.odd.next = x_first.odd
                 if virgin:
-                    fresh.odd.next = (1 << streams) - 1
+                    fresh.odd.next = all_streams
 
     @always(clk.posedge)
     def credits():

@@ -4,9 +4,9 @@
 
 writes ``resources.json`` and ``resources.md`` into a folder that :mod:`hdl.convert` wrote.
 
-Every module is synthesized once and multiplied by its instances, so that a core of many PEs takes
-hardly longer than one of few. Yosys' figures stand in for the vendor's: it does not pack across
-modules, nor into the larger DSPs of UltraScale.
+Every module is synthesized once and multiplied by its instances, so that an accelerator of many
+PEs takes hardly longer than one of few. Yosys' figures stand in for the vendor's: it does not pack
+across modules, nor into the larger DSPs of UltraScale.
 """
 
 import json
@@ -21,6 +21,7 @@ from typing import Any, Literal
 import tyro
 
 from ernn.files import atomic
+from hdl.accelerator import accelerator, accelerator_arguments
 from hdl.config import CoreConfig
 from hdl.module import convert
 from hdl.tools import SimulationError, run_tool
@@ -162,9 +163,7 @@ def synthesize(files: Sequence[Path], top: str, family: Family = "xc7") -> Repor
 
 
 def synthesize_accelerator(cfg: CoreConfig, family: Family = "xc7") -> Report:
-    """Synthesize the accelerator of a configuration."""
-    from hdl.accelerator import accelerator, accelerator_arguments
-
+    """Synthesize the accelerator of a core's configuration."""
     with tempfile.TemporaryDirectory() as scratch:
         files = convert(accelerator, accelerator_arguments(cfg), scratch)
         return synthesize(files, accelerator.__name__, family)
@@ -213,7 +212,7 @@ class Options:
 
 
 def synthesize_folder(folder: Path) -> Report:
-    """Synthesize a folder and write the report into it.
+    """Synthesize a folder that hdl.convert wrote and write the report into it.
 
     Raises:
         FileNotFoundError: there is no Verilog in the folder.
@@ -222,7 +221,7 @@ def synthesize_folder(folder: Path) -> Report:
     files = sorted((folder / "verilog").glob("*.v"))
     if not files:
         raise FileNotFoundError(f"{folder}: no verilog/*.v; hdl.convert writes such a folder")
-    report = synthesize(files, "accelerator")
+    report = synthesize(files, accelerator.__name__)
     texts = {"json": json.dumps(report.to_json(), indent=1) + "\n", "md": report.to_markdown()}
     for suffix, text in texts.items():
         with atomic(folder / f"resources.{suffix}") as new:
