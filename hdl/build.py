@@ -26,6 +26,7 @@ from ernn.quantize.integer import IntegerModel, input_format
 from hdl.accelerator import accelerator
 from hdl.devices import DEVICES, Device, find
 from hdl.module import ConversionError
+from hdl.program import on_core
 from hdl.report import describe, draw_timeline, facts, to_markdown
 from hdl.sizing import Design, choose
 from hdl.synth import Family, synthesize
@@ -82,7 +83,7 @@ def build(options: Options) -> dict[str, Any]:
         ConversionError, SimulationError: a tool fails; its output.
     """
     device = find(options.device)
-    model = bundle.load(options.bundle)
+    model = on_core(bundle.load(options.bundle))
     check_replaceable(options.out)
     clock = options.clock or device.family.clock
     with tqdm(total=4, disable=None, desc="sizing") as steps:

@@ -178,7 +178,6 @@ def to_markdown(content: dict[str, Any], picture: bool) -> str:
     resources = content["resources"]
     synthesized = resources["yosys"] is not None
     source = "Yosys" if synthesized else "estimate"
-    used = resources["yosys"] if synthesized else resources["estimate"]
     share, holds = resources["share"], device
     parts = [
         f"# Accelerator for {device['name']}\n",
@@ -244,8 +243,7 @@ def to_markdown(content: dict[str, Any], picture: bool) -> str:
                 ],
             ],
         ),
-        f"By module, all its instances without the modules in it; {used['lutram']:,} of the LUTs "
-        "are memories.\n",
+        "By module, all its instances without the modules in it:\n",
         table(
             ["module", "instances", "", "DSP", "LUT", "FF", "BRAM36"],
             [
@@ -259,8 +257,10 @@ def to_markdown(content: dict[str, Any], picture: bool) -> str:
         table(
             ["memory", "number", "words x bits", "BRAM36", "LUT"],
             [
-                [m["name"], m["count"], f"{m['depth']} x {m['width']}", f"{m['bram36']:g}"]
-                + [m["lut"]]
+                [
+                    *(m["name"], m["count"], f"{m['depth']} x {m['width']}"),
+                    *(f"{m['bram36']:g}", f"{m['lut']:,}"),
+                ]
                 for m in resources["memories"]
             ],
         ),
@@ -269,9 +269,7 @@ def to_markdown(content: dict[str, Any], picture: bool) -> str:
 
 
 def _four(resources: dict[str, Any]) -> list[str]:
-    return [f"{resources[name]:,g}" for name in ("dsp", "lut", "ff")] + [
-        f"{resources['bram36']:g}"
-    ]
+    return [f"{resources[name]:,g}" for name in ("dsp", "lut", "ff")] + [f"{resources['bram36']:g}"]
 
 
 # ----------------------------------------------------------------------------------------- picture

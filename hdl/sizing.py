@@ -7,16 +7,17 @@ cores (``synth_xilinx``; its ``synth_ecp5`` for ECP5): tests hold them to 15 % o
 Source of the search: E-RNN (Li et al., HPCA 2019), Phase II.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from copy import copy
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
 
+from ernn.fixed import TWIDDLE_FRACTION
 from ernn.quantize.integer import IntegerModel
 from hdl.accelerator import input_depth
-from hdl.axis import byte_bits
 from hdl.config import BLOCK_SIZES, GATES, PEEPHOLES, CoreConfig, address_bits
 from hdl.devices import Device, Family
 from hdl.fft import fft_products
@@ -32,7 +33,7 @@ from hdl.program import (
 from hdl.schedule import Schedule, latency
 from hdl.synth import Resources
 
-LSTM_PRODUCTS, PEEPHOLE_PRODUCTS, GRU_PRODUCTS = 8, 3, 6
+LSTM_PRODUCTS, PEEPHOLE_PRODUCTS, GRU_PRODUCTS = 8, 3, 5
 """Multiplications of a cell: of the activations, which are piece-wise linear, and of the cell."""
 
 FILL = {"dsp": 1.0, "lut": 0.8, "bram36": 1.0}
@@ -131,12 +132,10 @@ def estimate(cfg: CoreConfig, family: Family) -> Estimate:
     """Estimate what Yosys makes of a core's accelerator, module by module."""
     k, W, cells = cfg.block_size, cfg.slices, cfg.cells
     pairs, width = k // 2 - 1, cfg.row_length
-    stored = {memory.name: memory.mapped(family) for memory in memories(cfg)}
-    weights = stored.pop("weights")
-    in_pe = replace(weights, **{n: getattr(weights, n) // cfg.n_pe for n in ("lut", "lutram")})
-    in_pe = replace(in_pe, bram36=weights.bram36 / cfg.n_pe)
+    weights, *others = memories(cfg)
+    stored = [(memory, memory.mapped(family)) for memory in others]
     products = cfg.products * multipliers(cfg.input_spectrum_length, cfg.weight + 1, family)
-    pe = in_pe + Resources(
+    pe = replace(weights, count=1).mapped(family) + Resources(
         dsp=products,
         lut=pairs * (cfg.weight + 1),
         ff=cfg.sums_bits + 2 * pairs * cfg.weight + 4,
@@ -146,16 +145,68 @@ def estimate(cfg: CoreConfig, family: Family) -> Estimate:
     modules = {
         "pe": (cfg.n_pe, pe),
         "pe_group": (cfg.groups, Resources(lut=15, ff=load + bus)),
-        "row": (cfg.drain, _row(cfg)),
-        "rfft": (W, _rfft(cfg)),
+        "row": (cfg.drain, _row(cfg, family)),
+        "rfft": (W, _rfft(cfg, family)),
         "linear_lane": (W * k, Resources(lut=7 * width, ff=5 * width)),
     }
     if "lstm" in cells:
         modules["lstm_lane"] = W * k, _lstm_lane(cfg)
     if "gru" in cells:
         modules["gru_lane"] = W * k, _gru_lane(cfg)
-    modules["accelerator"] = 1, sum(stored.values(), _rest(cfg, family))
+    modules["accelerator"] = 1, sum((r for _, r in stored), _rest(cfg, stored))
     return Estimate(modules)
+
+
+ROW_LUT = {4: 2.86, 8: 5.5, 16: 7.1, 32: 8.7}
+"""LUTs of a row's end for each bit of its spectrum, without the adders of the sums."""
+ROW_FF = {4: 2.46, 8: 3.1, 16: 3.74, 32: 4.4}
+RFFT_LUT, RFFT_FF = {4: 1.8, 8: 4.2, 16: 6.0, 32: 7.8}, {4: 2.2, 8: 2.15, 16: 2.9, 32: 3.6}
+"""LUTs and flip-flops of an FFT for each bit of its block."""
+
+
+def _row(cfg: CoreConfig, family: Family) -> Resources:
+    """Combining, rounding and the inverse FFT of a row."""
+    k, length = cfg.block_size, cfg.block_size * cfg.spectrum_length
+    sums = k * cfg.accumulator_length
+    shifts = (cfg.accumulator_shift.high - cfg.accumulator_shift.low).bit_length()
+    lut = round(ROW_LUT[k] * length) + sums * (1 + (cfg.fold > 1)) + length * shifts
+    twiddle = multipliers(cfg.spectrum_length, TWIDDLE_FRACTION + 2, family)
+    dsp = fft_products(k) * twiddle
+    return Resources(dsp=dsp, lut=lut, ff=sums + length + round(ROW_FF[k] * length))
+
+
+def _rfft(cfg: CoreConfig, family: Family) -> Resources:
+    k, length = cfg.block_size, cfg.block_bits
+    twiddle = multipliers(cfg.input_spectrum_length, TWIDDLE_FRACTION + 2, family)
+    dsp = fft_products(k) * twiddle
+    return Resources(dsp=dsp, lut=round(RFFT_LUT[k] * length), ff=round(RFFT_FF[k] * length))
+
+
+def _lstm_lane(cfg: CoreConfig) -> Resources:
+    width = max(cfg.row_length, cfg.cell)
+    if "peephole" in cfg.cells:
+        return Resources(dsp=LSTM_PRODUCTS + PEEPHOLE_PRODUCTS, lut=46 * width, ff=34 * width)
+    return Resources(dsp=LSTM_PRODUCTS, lut=43 * width, ff=31 * width)
+
+
+def _gru_lane(cfg: CoreConfig) -> Resources:
+    return Resources(dsp=GRU_PRODUCTS, lut=29 * cfg.row_length, ff=32 * cfg.row_length)
+
+
+def _rest(cfg: CoreConfig, stored: Iterable[tuple[Memory, Resources]]) -> Resources:
+    """What is between the modules: gathering, choosing, sequencers, streams and the loader."""
+    W, G = cfg.slices, cfg.groups
+    total = cfg.drain * cfg.sums_bits
+    stages = 0 if G == 1 else 1 if G <= GATHER_INPUTS else _tiles(G, GATHER_INPUTS) + 1
+    lut = total * _tiles(G - 1, 5) + cfg.drain * cfg.row_bits + 5 * W * cfg.block_bits + 800
+    lut += cfg.fold * cfg.operand_bits * (W > 1)
+    ff = total * stages + cfg.drain * cfg.row_bits + (cfg.fold + W) * cfg.operand_bits
+    ff += W * (cfg.block_bits + cfg.row_bits) + 3 * load_data_bits(cfg)
+    ff += cfg.block_size * cfg.weight + 850
+    for memory, resources in stored:  # the registers behind them
+        registers = memory.name in ("biases", "peepholes", "states")
+        ff += memory.count * memory.width * (registers + (resources.lut > 0))
+    return Resources(lut=lut, ff=ff)
 
 
 def multipliers(first: int, second: int, family: Family) -> int:
@@ -170,7 +221,7 @@ def multipliers(first: int, second: int, family: Family) -> int:
 # ------------------------------------------------------------------------------------------ choice
 
 
-class DoesNotFit(ValueError):
+class NoRoomError(ValueError):
     """A device has no room for a model, or none that is fast enough."""
 
 
@@ -219,9 +270,8 @@ def shortage(found: Design, device: Device) -> str:
     times, name = overuse(found.resources, device)
     needs, holds = getattr(found.resources, name), getattr(device, name)
     kept = "" if FILL[name] == 1 else f", to be filled to {FILL[name]:.0%}"
-    return (
-        f"{found.text} need {needs:,g} {name.upper()}, {times:.2f} times what it has ({holds:,g}{kept})"
-    )
+    what = f"{found.text} need {needs:,g} {name.upper()}"
+    return f"{what}, {times:.2f} times what it has ({holds:,g}{kept})"
 
 
 def sizes(device: Device, block_size: int) -> Iterator[tuple[int, int, int]]:
@@ -236,9 +286,7 @@ def sizes(device: Device, block_size: int) -> Iterator[tuple[int, int, int]]:
                     yield n_pe, slices, fold
 
 
-def smallest(
-    model: IntegerModel, device: Device, cycles: float, streams: int = 1
-) -> Design | None:
+def smallest(model: IntegerModel, device: Device, cycles: float, streams: int = 1) -> Design | None:
     """The design of the fewest DSPs, and then LUTs, whose latency is no longer, if there is one."""
     products, best = block_products(model), None
     for n_pe, slices, fold in sizes(device, model.layers[0].block_size):
@@ -303,7 +351,7 @@ def choose(
         streams: interleaved streams.
 
     Raises:
-        DoesNotFit: by how much, and with which block size it would.
+        NoRoomError: by how much, and with which block size it would.
         ValueError: no core runs the model.
     """
     if n_pe is not None:
@@ -314,15 +362,19 @@ def choose(
             return found
     found = fastest(model, device, streams)
     if found is None:
-        least = design(model, device.family, GATES, 1, 1, streams)
-        raise DoesNotFit(
-            f"{device.name}: the smallest core does not fit: {shortage(least, device)}; "
+        few = [(GATES, 1, 1), *islice(sizes(device, model.layers[0].block_size), 12)]
+        least = min(
+            (design(model, device.family, *size, streams) for size in few),
+            key=lambda found: overuse(found.resources, device),
+        )
+        raise NoRoomError(
+            f"{device.name}: the model does not fit: at least {shortage(least, device)}; "
             + _other_block_sizes(model, device, streams, None)
         )
     if target_us is None:
         return found
     takes = found.latency / clock
-    raise DoesNotFit(
+    raise NoRoomError(
         f"{device.name}: no core takes {target_us:g} us at {clock:g} MHz: the fastest that fits, "
         f"{found.text}, takes {takes:.2f} us, {takes / target_us:.2f} times as long; "
         + _other_block_sizes(model, device, streams, target_us * clock)
@@ -343,7 +395,7 @@ def _of_size(model: IntegerModel, device: Device, n_pe: int, streams: int) -> De
     hint = _other_block_sizes(model, device, streams, None)
     if largest is not None:
         hint = f"{largest.text} would be the fastest that fits"
-    raise DoesNotFit(f"{device.name}: {shortage(least, device)}; {hint}")
+    raise NoRoomError(f"{device.name}: {shortage(least, device)}; {hint}")
 
 
 def _other_block_sizes(

