@@ -1,7 +1,7 @@
 """The cycles of a program, without a simulator: what :mod:`hdl.sequencer` does when.
 
 Everything in the core takes a fixed time but the two sequencers' waiting, so a few maxima give the
-cycle of every step. Frames are offered without a pause and results are taken at once.
+cycle of every step. Frames are offered without a pause, or each alone; results are taken at once.
 """
 
 from dataclasses import dataclass, field
@@ -12,6 +12,9 @@ from hdl.program import CellOp, MatrixOp, Program, Source, align
 
 FETCH = 4
 """Cycles from one instruction's being taken to the next one's being there."""
+
+ENTRY, EXIT = 2, 3
+"""Cycles from a frame's last block to its first at the core, and from results to the stream."""
 
 
 @dataclass
@@ -40,13 +43,17 @@ class Schedule:
     Args:
         program: the program.
         frames: how many are laid out; the last two give the period.
+        alone: a frame comes in when all is idle.
 
     Attributes:
         frames: list of Frame (of all streams together).
+        entered: for each frame the cycle in which its first block comes in.
     """
 
-    def __init__(self, program: Program, frames: int = 8):
+    def __init__(self, program: Program, frames: int = 8, *, alone: bool = False):
         self.program = program
+        self.alone = alone
+        self.entered: list[int] = []
         self.frames: list[Frame] = []
         self._written: dict[tuple[int, int], int] = {}  # (frame, column) -> first cycle to read it
         self._given: set[int] = set()  # cycles in which the FFT takes what the cells give
@@ -101,6 +108,9 @@ class Schedule:
     def _input(self, number: int) -> int:
         """The first cycle in which a frame's input allows its start."""
         cycle = self._input_free.pop(0)
+        if self.alone and number:
+            cycle = max(cycle, max(self._given) + 1, self._cell_free)
+        self.entered.append(cycle)
         for _ in range(self.program.streams * self.program.input_blocks):
             while cycle in self._given:
                 cycle += 1
@@ -163,3 +173,20 @@ class Schedule:
             cycle += 1
         self._cell_free = cycles[-1] + ROWS_DELAY + longest + 3
         frame.cells.append(cycles)
+
+
+def latency(program: Program) -> int:
+    """Cycles of a lone frame from its last input word to its last output word.
+
+    With several streams: of the last stream's frame, the others' just before it.
+    """
+    schedule = Schedule(program, 2, alone=True)
+    frame, cfg = schedule.frames[-1], program.cfg
+    free = 0  # the first cycle in which the stream takes a block
+    for op, cycles in zip(program.cell, frame.cells, strict=True):
+        for j, cycle in enumerate(cycles if op.output else []):
+            given = cycle + 1 + ROWS_DELAY + lane_latency(op.kind, cfg)
+            blocks = min(cfg.slices, op.blocks - j * cfg.slices)
+            free = max(free, given + EXIT) + blocks
+    before = (program.streams - 1) * program.input_blocks
+    return free - 1 - (schedule.entered[-1] + before - ENTRY)
