@@ -31,7 +31,7 @@ from ernn.fixed import Integers
 from ernn.nn import GRU, LSTM, CirculantLinear
 from ernn.quantize import IntegerModel, calibrate, convert
 from hdl import published
-from hdl.program import compile_model, configure
+from hdl.compiler import compile_model, configure
 from hdl.simulate import Simulator
 from hdl.synth import synthesize_accelerator
 

@@ -24,9 +24,9 @@ from ernn.files import atomic
 from ernn.fixed import Integers
 from ernn.quantize.integer import IntegerModel, input_format
 from hdl.accelerator import accelerator
+from hdl.compiler import on_core
 from hdl.devices import DEVICES, Device, find
 from hdl.module import ConversionError
-from hdl.program import on_core
 from hdl.report import describe, draw_timeline, facts, to_markdown
 from hdl.sizing import Design, choose
 from hdl.synth import Family, synthesize

@@ -18,18 +18,12 @@ import numpy as np
 from ernn.fixed import TWIDDLE_FRACTION
 from ernn.quantize.integer import IntegerModel
 from hdl.accelerator import input_depth
+from hdl.compiler import compile_model, configure
 from hdl.config import BLOCK_SIZES, GATES, PEEPHOLES, CoreConfig, address_bits
 from hdl.devices import Device, Family
 from hdl.fft import fft_products
 from hdl.pe import GATHER_INPUTS, OTHER_UNITS
-from hdl.program import (
-    Program,
-    cell_fields,
-    compile_model,
-    configure,
-    load_data_bits,
-    matrix_fields,
-)
+from hdl.program import Program, cell_fields, load_data_bits, matrix_fields
 from hdl.schedule import Schedule, latency
 from hdl.synth import Resources
 
