@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/ready
 
-.PHONY: demo test test-slow lint clean
+.PHONY: demo test test-slow benchmark lint clean
 .DELETE_ON_ERROR:
 
 demo: $(READY)
@@ -15,6 +15,9 @@ test: $(READY) lint
 
 test-slow: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow
+
+benchmark: $(READY)
+	$(BIN)/python benchmarks/accelerator.py --json benchmark.json
 
 lint: $(READY)
 	$(BIN)/ruff check .
