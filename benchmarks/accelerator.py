@@ -104,14 +104,16 @@ class Options:
     seed: int = 0
     json: Path | None = None
 
-    def __post_init__(self) -> None:
-        unknown = [name for name in self.cases if name not in CASES]
-        if unknown:
-            raise ValueError(f"cases {', '.join(unknown)}: there are {', '.join(CASES)}")
-        if self.frames < 2 * WARM_UP:
-            raise ValueError(f"frames {self.frames}: must be {2 * WARM_UP} or more")
-        if self.streams < 1:
-            raise ValueError(f"streams {self.streams}: must be 1 or more")
+
+def check(options: Options) -> None:
+    """Raise ValueError if an option is out of its range."""
+    unknown = [name for name in options.cases if name not in CASES]
+    if unknown:
+        raise ValueError(f"cases {', '.join(unknown)}: there are {', '.join(CASES)}")
+    if options.frames < 2 * WARM_UP:
+        raise ValueError(f"frames {options.frames}: must be {2 * WARM_UP} or more")
+    if options.streams < 1:
+        raise ValueError(f"streams {options.streams}: must be 1 or more")
 
 
 def features(options: Options) -> tuple[str, list[np.ndarray]]:
@@ -251,9 +253,10 @@ def run(options: Options) -> list[dict[str, Any]]:
     """Measure, print the tables, store the rows.
 
     Raises:
-        ValueError: speechocean762 has not enough long utterances.
-        SimulationError: a tool fails; its output.
+        ValueError: an option is out of its range, or speechocean762 has too few long utterances.
+        ConversionError, SimulationError: a tool fails; its output.
     """
+    check(options)
     source, vectors = features(options)
     rows: list[dict[str, Any]] = []
     with tqdm([CASES[name] for name in options.cases or CASES], disable=None) as step:

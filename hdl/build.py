@@ -65,13 +65,15 @@ class Options:
     seed: int = 0
     synth: bool = True
 
-    def __post_init__(self) -> None:
-        if self.n_pe is not None and self.target_us is not None:
-            raise ValueError("n_pe and target_us: only one of the two")
-        for name in ("target_us", "clock", "streams", "frames"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ValueError(f"{name} {value}: must be above 0")
+
+def check(options: Options) -> None:
+    """Raise ValueError if an option is out of its range."""
+    if options.n_pe is not None and options.target_us is not None:
+        raise ValueError("n_pe and target_us: only one of the two")
+    for name in ("target_us", "clock", "streams", "frames"):
+        value = getattr(options, name)
+        if value is not None and not value > 0:
+            raise ValueError(f"{name} {value}: must be above 0")
 
 
 def build(options: Options) -> dict[str, Any]:
@@ -79,9 +81,11 @@ def build(options: Options) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: there is no bundle.
-        ValueError: the device is unknown or has no room, or no core runs the model.
+        ValueError: an option is out of its range, the device is unknown or has no room, or no core
+            runs the model.
         ConversionError, SimulationError: a tool fails; its output.
     """
+    check(options)
     device = find(options.device)
     model = on_core(bundle.load(options.bundle))
     check_replaceable(options.out)
@@ -171,8 +175,8 @@ def main() -> int:
         "Size an accelerator for a device and write its sources, projects and report. "
         f"Devices: {', '.join(DEVICES)}."
     )
+    options = tyro.cli(Options, prog="python -m hdl.build", description=description)
     try:
-        options = tyro.cli(Options, description=description)
         print(summary(build(options), options.out), end="")
     except (OSError, ValueError, ConversionError, SimulationError) as error:
         print(f"hdl.build: {error}", file=sys.stderr)

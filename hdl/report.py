@@ -289,7 +289,7 @@ def draw_timeline(program: Program, path: Path) -> None:
     schedule, cfg = Schedule(program), program.cfg
     frame, start, period = schedule.frames[-2], schedule.frames[-2].start, schedule.period
     names = [op.name for op in operations(program, frame.steps)]
-    colours = pyplot.get_cmap("tab10")
+    colour = pyplot.get_cmap("tab10")
     figure, (upper, lower) = pyplot.subplots(
         2, sharex=True, figsize=(11, 4.5), height_ratios=(3, 1), layout="constrained"
     )
@@ -299,7 +299,7 @@ def draw_timeline(program: Program, path: Path) -> None:
         groups = np.repeat(op.drains(cfg), op.steps)
         active[np.array(cycles) - start] = groups * op.fold * cfg.drain
         busy += active
-        upper.stairs(active, fill=True, color=colours(n % 10), label=names[n])
+        upper.stairs(active, fill=True, color=colour(n % 10), label=names[n])
     upper.set(ylabel="PEs busy", ylim=(0, cfg.n_pe * 1.02), xlim=(0, period))
     upper.set_title(
         f"One frame: {period} cycles, limit {program.limit * program.streams:.0f}, "

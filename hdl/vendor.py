@@ -88,63 +88,38 @@ filesets:
     file_type: user
 {constraints}
 targets:
-  default: &default
+  default:
     filesets: [verilog]
     toplevel: {top}
   vhdl:
     filesets: [vhdl]
     toplevel: {top}
-  sim:
-    description: "The test bench under Icarus Verilog: prints PASS or FAIL"
-    default_tool: icarus
+  sim: # prints PASS or FAIL
+    flow: sim
+    flow_options:
+      tool: icarus
     filesets: [verilog, testbench, data]
     toplevel: testbench
-  sim_vhdl:
-    description: "The test bench under GHDL: prints PASS or FAIL"
-    default_tool: ghdl
+  sim_vhdl: # likewise
+    flow: sim
+    flow_options:
+      tool: ghdl
+      sim_options: ["--ieee-asserts=disable"]
     filesets: [vhdl, testbench_vhdl, data]
     toplevel: testbench
-    tools:
-      ghdl:
-        analyze_options: ["--std=08"]
-        run_options: ["--ieee-asserts=disable"]
-{synthesis}"""
-
-XILINX_CONSTRAINTS = """\
-  constraints:
-    files:
-      - vivado/{top}.xdc
-    file_type: xdc
-"""
-
-XILINX_SYNTHESIS = """\
   synth:
-    description: "Synthesis by Vivado; vivado/create_project.tcl also implements"
-    default_tool: vivado
+    flow: {flow}
+    flow_options:
+{options}
     filesets: [verilog, constraints]
     toplevel: {top}
-    tools:
-      vivado:
-        part: {part}
-        pnr: none
 """
 
-LATTICE_CONSTRAINTS = """\
+CONSTRAINTS = """\
   constraints:
     files:
-      - ecp5/{top}.lpf
-    file_type: LPF
-"""
-
-LATTICE_SYNTHESIS = """\
-  synth:
-    description: "Yosys and nextpnr"
-    default_tool: trellis
-    filesets: [verilog, constraints]
-    toplevel: {top}
-    tools:
-      trellis:
-        nextpnr_options: [{options}]
+      - {file}
+    file_type: {kind}
 """
 
 LPF = """\
@@ -245,16 +220,20 @@ def _ecp5(sources: Sources, device: Device, clock: float) -> dict[str, str]:
 
 
 def _fusesoc(sources: Sources, device: Device, description: str) -> str:
-    xilinx = device.family.vendor == "xilinx"
-    options = "" if xilinx else ", ".join(f'"{o}"' for o in _nextpnr_options(device))
-    synthesis = XILINX_SYNTHESIS if xilinx else LATTICE_SYNTHESIS
-    constraints = XILINX_CONSTRAINTS if xilinx else LATTICE_CONSTRAINTS
+    if device.family.vendor == "xilinx":
+        constraints = CONSTRAINTS.format(file=f"vivado/{TOP}.xdc", kind="xdc")
+        flow, options = "vivado", [f"part: {device.part}", "pnr: none"]
+    else:
+        constraints = CONSTRAINTS.format(file=f"ecp5/{TOP}.lpf", kind="LPF")
+        words = ", ".join(f'"{word}"' for word in _nextpnr_options(device))
+        flow, options = "trellis", [f"nextpnr_options: [{words}]"]
     return CORE.format(
         description=description,
         top=TOP,
         verilog=_lines(sources.verilog, " " * 6 + "- "),
         vhdl=_lines(sources.vhdl, " " * 6 + "- "),
         data=_lines([f"{name}: {{copyto: {name}}}" for name in DATA], " " * 6 + "- "),
-        constraints=constraints.format(top=TOP),
-        synthesis=synthesis.format(top=TOP, part=device.part, options=options),
+        constraints=constraints,
+        flow=flow,
+        options=_lines(options, " " * 6),
     )
