@@ -26,7 +26,7 @@ def test_programs_frames_and_resets(tmp_path, monkeypatch):
         sources=files,
         hdl_toplevel="accelerator",
         build_dir=tmp_path / "build",
-        build_args="-Wno-WIDTHEXPAND --x-initial unique --inline-mult 1".split(),
+        build_args=["-Wno-WIDTHEXPAND", "--x-initial", "unique", "--inline-mult", "1"],
         always=True,
         timescale=("1ns", "1ps"),
     )
