@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from layers import expected, formats, random_frames, random_layer, random_linear
-from networks import GATE, network
+from networks import network
 
 from ernn.fixed import FixedPoint
 from hdl.accelerator import accelerator, accelerator_arguments, image
