@@ -519,7 +519,8 @@ def configure(
     peepholes = [c for c in lstm_cells if c.peephole is not None]
     linear = [layer for layer in model.layers if isinstance(layer, IntegerLinear)]
     activation = input_format(first).word_length
-    widest = formats[0].cell.preactivation if formats else linear[0].output
+    outputs = [f.cell.preactivation for f in formats] or [layer.output for layer in linear]
+    widest = max(outputs, key=lambda fmt: fmt.word_length)
     weights = [f.word_length for layer in model.layers for f in _weight_formats(layer)]
 
     def span(values: Iterable[int], default: int) -> Span:
