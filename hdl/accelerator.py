@@ -115,6 +115,7 @@ def accelerator(clk, rst, config, s_axis, m_axis, status, cfg):
             unit_bits,
             entry_bits,
             signature(cfg),
+            cfg.relaxed,
         ),
         delay_control(clk, missing, enable, ready, load_delay(cfg)),
         frame_input(

@@ -49,11 +49,6 @@ def constant(value):
     return value
 
 
-def stage(clk, registered):
-    """Decorator of a generator: what it computes goes into a register, or is there at once."""
-    return always(clk.posedge) if registered else always_comb
-
-
 def later(signals, cycles):
     """Signals for what :func:`hold` makes of these; for 0 cycles they themselves."""
     return [Signal(s.val) for s in signals] if cycles else signals
@@ -283,7 +278,7 @@ def saturate_sum(clk, a, b, rounded, shift, stages=1):
     total = word(max(len(a), len(b)) + 2)
     exact = word(len(total) - shift)
 
-    @stage(clk, stages == 2)
+    @(always(clk.posedge) if stages == 2 else always_comb)
     def add_half():
         total.next = a + b + half
 
@@ -575,6 +570,24 @@ def rom(clk, address, q, content):
         q.next = content[address]
 
     return look_up
+
+
+@leaf
+def queue_memory(clk, w_enable, w_address, w_data, r_enable, r_address, q_enable, r_data, depth):
+    """A memory as :func:`memory` whose read and whose output register wait where not enabled."""
+    storage = [Signal(w_data.val) for _ in range(1 << address_bits(depth))]
+    stored = Signal(w_data.val)
+
+    @always(clk.posedge)
+    def access():
+        if w_enable:
+            storage[w_address].next = w_data
+        if r_enable:
+            stored.next = storage[r_address]
+        if q_enable:
+            r_data.next = stored
+
+    return access
 
 
 @leaf

@@ -28,7 +28,6 @@ from hdl.arith import (
     ram,
     register,
     split,
-    stage,
     wire,
     word,
     words,
@@ -268,24 +267,33 @@ def occupancy(clk, rst, enable, coming, entered, inside, popped, o, busy, hold, 
     """Whether frames are inside; without a program and without frames the core is held in reset."""
     most = cfg.fifo_depth + 4 * cfg.streams
     count = Signal(intbv(0, min=0, max=most + 1))
+    come, gone, waiting, empty = (bit() for _ in range(4))
+    relaxed = cfg.relaxed
+
+    @(always(clk.posedge) if cfg.relaxed else always_comb)
+    def look():
+        come.next = entered and not rst
+        gone.next = popped and o.last and not rst
+        empty.next = not enable and not coming and count == 0 and not inside and not waiting
 
     @always(clk.posedge)
     def track():
         if rst:
             count.next = 0
-        elif entered and popped and o.last:
+        elif come and gone:
             count.next = count + sizes.streams
-        elif entered:
+        elif come:
             count.next = count + sizes.streams + 1
-        elif popped and o.last:
+        elif gone:
             count.next = count - 1
 
     @always_comb
     def compare():
-        busy.next = count != 0 or inside
-        hold.next = rst or (not enable and not coming and count == 0 and not inside)
+        waiting.next = relaxed and come  # not yet counted
+        busy.next = count != 0 or inside or waiting
+        hold.next = rst or empty
 
-    return track, compare
+    return look, track, compare
 
 
 @block
@@ -1103,7 +1111,7 @@ def keep(clk, op, partial, word_n, kept, n, relaxed):
         return register(clk, word_n, kept) if relaxed else wire(word_n, kept)
     before = n - 1
 
-    @stage(clk, relaxed)
+    @(always(clk.posedge) if relaxed else always_comb)
     def clear():
         if partial and op.used <= before:
             kept.next = 0
@@ -1169,7 +1177,7 @@ def output(clk, rst, given, op, o, popped, cfg):
         pack,
         unpack,
         join(given.blocks, blocks),
-        fifo(clk, rst, queue_i, queue_o, cfg.fifo_depth),
+        fifo(clk, rst, queue_i, queue_o, cfg.fifo_depth, cfg.relaxed),
     )
 
 

@@ -58,7 +58,8 @@ class Schedule:
         self._written: dict[tuple[int, int], int] = {}  # (frame, column) -> first cycle to read it
         self._given: set[int] = set()  # cycles in which the FFT takes what the cells give
         self._input_free = [0, 0]  # cycles from which an input can come in
-        self._free = 0  # of the matrix: the next step's earliest cycle
+        self._free = 0  # of the matrix: the earliest cycle to offer the next step
+        self._step = 0  # the cycle of its last step
         self._row_end = 0  # the earliest cycle of the next row's end
         self._cell_free = 0
         self._cells_done: list[int] = []
@@ -86,9 +87,10 @@ class Schedule:
         self.frames.append(frame)
         rows: list[int] = []  # the first cycle in which the cells can use a row group
         waiting = list(program.cell)
-        start = max(self._free, self._input(number) + 1, self._taken + FETCH + 1)
+        relaxed = program.cfg.relaxed  # and so a register after each decision
+        start = max(self._free, self._input(number) + 1 + relaxed, self._taken + FETCH + 1)
         if number >= 2:
-            start = max(start, self._cells_done[number - 2] + 1)
+            start = max(start, self._cells_done[number - 2] + 1 + relaxed)
         self._free = start
         for op in program.matrix:
             while waiting and self._needs(op, number):
@@ -121,17 +123,25 @@ class Schedule:
         """Lay out an operation; return the cycles from which its rows can be used."""
         cfg, steps, rows = self.program.cfg, [], []
         self._taken = self._free - 1
-        drains, x_end = op.drains(cfg), 0
+        drains, x_end, last = op.drains(cfg), 0, self.program.matrix[-1]
         for n, segment in op.order(cfg):
             ends_row = segment is op.segments[-1]
             for column in range(segment.base, segment.last + 1, op.fold):
-                cycle = max(self._free, self._column(segment.source, column, op.fold, number))
-                if ends_row and column + op.fold > segment.last:
+                offered = max(self._free, self._step) if cfg.relaxed else self._free
+                written = self._column(segment.source, column, op.fold, number)
+                cycle = max(offered, written) + cfg.relaxed
+                segment_end = column + op.fold > segment.last
+                if ends_row and segment_end:
                     cycle = max(cycle, self._row_end)
-                    if n == len(drains) - 1 and op is not self.program.matrix[-1]:
-                        cycle = max(cycle, self._taken + FETCH)
+                op_end = ends_row and segment_end and n == len(drains) - 1
+                fetched = self._taken + FETCH if op_end and op is not last else 0
+                if cfg.relaxed:
+                    self._free = max(offered + 1 + segment_end, fetched + 1)
+                else:
+                    cycle = max(cycle, fetched)
+                    self._free = cycle + 1
+                self._step = cycle
                 steps.append(cycle)
-                self._free = cycle + 1
             if segment.source is Source.INPUT:
                 x_end = steps[-1]
             if ends_row:
@@ -154,10 +164,10 @@ class Schedule:
         """Lay out a cell operation."""
         cfg = self.program.cfg
         longest = max(lane_latency(kind, cfg) for kind in kinds_of(cfg))
-        cycle, cycles = self._cell_free, []
+        cycle, cycles = self._cell_free + cfg.relaxed, []
         for j in range(op.iterations(cfg)):
             group = op.key + (j // 4 if op.rotate else j)
-            cycle = max(cycle, rows[group])
+            cycle = max(cycle, rows[group] + cfg.relaxed)
             cycles.append(cycle)
             given = cycle + 1 + ROWS_DELAY + lane_latency(op.kind, cfg)
             self._given.add(given)
@@ -170,7 +180,7 @@ class Schedule:
                 )
                 for column in range(op.column + j * cfg.slices, until):
                     self._written[number, column] = given + 1 + spectrum_delay(cfg)
-            cycle += 1
+            cycle += 1 + cfg.relaxed
         self._cell_free = cycles[-1] + ROWS_DELAY + longest + 3
         frame.cells.append(cycles)
 

@@ -14,8 +14,8 @@ from ernn.fixed import FixedPoint
 from ernn.quantize.integer import IntegerModel
 from hdl import published
 from hdl.build import Options, build, main
+from hdl.compiler import compile_model, configure
 from hdl.devices import DEVICES, find
-from hdl.program import compile_model, configure
 from hdl.report import facts, operations, to_markdown
 from hdl.schedule import Schedule, latency
 from hdl.synth import Report, Resources

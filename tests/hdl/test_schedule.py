@@ -1,4 +1,4 @@
-"""The accelerator under Verilator: results and cycles, with and without stalls, on cores of all shapes.
+"""Results and cycles under Verilator, with and without stalls, on cores of all shapes.
 
 A core runs many networks, so that one build tests them all.
 """
@@ -7,30 +7,40 @@ from functools import cache
 
 import numpy as np
 import pytest
-from layers import expected, extreme_models, formats, random_frames, random_layer, random_linear
-from layers import random_network
-from networks import CORE, GATE, INPUT, SYSTEM, covering, network
+from layers import (
+    expected,
+    formats,
+    random_frames,
+    random_layer,
+    random_linear,
+    random_network,
+)
+from networks import GATE, INPUT, SYSTEM, covering, network
 
 from ernn.fixed import FixedPoint
 from hdl.program import compile_model
 from hdl.schedule import Schedule
 from hdl.simulate import Simulator
 
-NETWORKS = SYSTEM | {
-    "gru after": network(
-        random_layer("gru", 4, 9, 13, formats(), amplitude=0.5),
-        random_layer("gru", 4, 13, 10, formats(source=GATE), amplitude=0.5),
-    ),
-    "gru many inputs": network(random_layer("gru", 4, 120, 5, formats())),
-    "linear": network(
-        random_linear(4, 30, 7, INPUT, GATE, activation="relu"),
-        random_linear(4, 7, 9, GATE, FixedPoint(10, 6)),
-    ),
-    "linear many inputs": network(random_linear(4, 250, 4, INPUT, GATE)),
-    "linear many outputs": network(random_linear(4, 4, 150, INPUT, GATE)),
-    "lstm many passes": network(random_layer("lstm", 4, 3, 40, formats(), amplitude=0.1)),
-    "lstm one block": network(random_layer("lstm", 4, 4, 4, formats(peephole=True))),
-} | {f"random {seed}": random_network(seed, 4, layers=1 + seed % 3) for seed in range(9)}
+NETWORKS = (
+    SYSTEM
+    | {
+        "gru after": network(
+            random_layer("gru", 4, 9, 13, formats(), amplitude=0.5),
+            random_layer("gru", 4, 13, 10, formats(source=GATE), amplitude=0.5),
+        ),
+        "gru many inputs": network(random_layer("gru", 4, 120, 5, formats())),
+        "linear": network(
+            random_linear(4, 30, 7, INPUT, GATE, activation="relu"),
+            random_linear(4, 7, 9, GATE, FixedPoint(10, 6)),
+        ),
+        "linear many inputs": network(random_linear(4, 250, 4, INPUT, GATE)),
+        "linear many outputs": network(random_linear(4, 4, 150, INPUT, GATE)),
+        "lstm many passes": network(random_layer("lstm", 4, 3, 40, formats(), amplitude=0.1)),
+        "lstm one block": network(random_layer("lstm", 4, 4, 4, formats(peephole=True))),
+    }
+    | {f"random {seed}": random_network(seed, 4, layers=1 + seed % 3) for seed in range(9)}
+)
 SHAPES = {
     "one slice": {"n_pe": 8, "fold": 2, "streams": 2},
     "two slices": {"n_pe": 16, "slices": 2, "fold": 2},

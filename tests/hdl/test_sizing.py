@@ -8,9 +8,9 @@ from layers import formats, random_frames, random_layer, random_linear, random_n
 
 from ernn.fixed import FixedPoint
 from ernn.quantize.integer import IntegerModel
+from hdl.compiler import compile_model, configure
 from hdl.config import CoreConfig, Span
 from hdl.devices import DEVICES, ECP5, SERIES7, Device, find
-from hdl.program import compile_model, configure
 from hdl.schedule import latency
 from hdl.simulate import Simulator
 from hdl.sizing import (
