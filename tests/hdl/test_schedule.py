@@ -18,7 +18,7 @@ from layers import (
 from networks import GATE, INPUT, SYSTEM, covering, network
 
 from ernn.fixed import FixedPoint
-from hdl.program import compile_model
+from hdl.compiler import compile_model
 from hdl.schedule import Schedule
 from hdl.simulate import Simulator
 
