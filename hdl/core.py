@@ -995,7 +995,7 @@ def cell_slice(
     new_states = words(k, state_length)
     logic += [
         split(bus, part)
-        for bus, part in zip([*z, *biases, *peepholes, state], [*zs, *bs, *ps, states], strict=True)
+        for bus, part in zip([*z, *biases, *peepholes], [*zs, *bs, *ps], strict=True)
     ]
     results = words(k, cfg.row_length)
     partial = bit()
@@ -1016,8 +1016,9 @@ def cell_slice(
                 cfg,
             )
         )
-    if set(cfg.cells):
+    if cfg.cells:
         logic += [
+            split(state, states),
             join(new_states, new_state),
             memory(clk, stored, w_state, new_state, command.state, state, depth, fresh),
         ]

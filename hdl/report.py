@@ -21,8 +21,8 @@ from hdl.schedule import Schedule, latency
 from hdl.sizing import Estimate, estimate, memories
 from hdl.synth import Report, Resources
 
-CLOCKS = 100.0, 150.0, 200.0, 250.0, 300.0
-"""MHz at which latency and frames a second are told."""
+CLOCKS = 0.5, 0.75, 1.0, 1.25, 1.5
+"""Of the family's clock: where latency and frames a second are told."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def facts(
     sized = estimate(cfg, device.family)
     used = sized.total if synthesis is None else synthesis.total
     holds = {"dsp": device.dsp, "lut": device.lut, "bram36": device.bram36}
-    clocks = sorted({*CLOCKS, clock})
+    clocks = sorted({clock, *(device.family.clock * times for times in CLOCKS)})
     return {
         "model": describe(program.model),
         "device": {"name": device.name, "part": device.part, **holds},

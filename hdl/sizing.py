@@ -2,7 +2,8 @@
 
 The resources are an estimate. DSPs are exact. Memories follow from words and bits. LUTs and
 flip-flops are formulas of what the blocks do, with coefficients fitted to Yosys' results for small
-cores (``synth_xilinx``; its ``synth_ecp5`` for ECP5): a test holds them to 5 % on other cores.
+cores: tests hold them on other cores to 5 % for Xilinx (``synth_xilinx``) and to 25 % for ECP5
+(``synth_ecp5``), where the cells' LUTs depend on the formats too.
 
 Source of the search: E-RNN (Li et al., HPCA 2019), Phase II.
 """

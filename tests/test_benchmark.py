@@ -11,7 +11,7 @@ from benchmarks.accelerator import (
     steady_cycles,
     to_markdown,
 )
-from hdl.program import compile_model, configure
+from hdl.compiler import compile_model, configure
 
 ROW = {
     **{"model": "lstm", "k": 8, "n_pe": 128, "streams": 1, "cycles_per_frame": 413.0},

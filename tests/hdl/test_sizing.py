@@ -28,7 +28,7 @@ from hdl.sizing import (
 )
 from hdl.synth import synthesize_accelerator
 
-MARGIN = 0.05
+MARGIN, ECP5_MARGIN = 0.05, 0.25
 
 LSTM = IntegerModel((random_layer("lstm", 8, 30, 100, formats(12, 16, 16, 16)),))
 
@@ -44,12 +44,12 @@ WIDE = replace(
 )
 
 
-def assert_close(cfg, family, synthesized):
+def assert_close(cfg, family, synthesized, margin=MARGIN):
     found = estimate(cfg, family).total
     assert found.dsp == synthesized.dsp
     assert found.bram36 == synthesized.bram36
-    assert found.lut == pytest.approx(synthesized.lut, rel=MARGIN)
-    assert found.ff == pytest.approx(synthesized.ff, rel=MARGIN)
+    assert found.lut == pytest.approx(synthesized.lut, rel=margin)
+    assert found.ff == pytest.approx(synthesized.ff, rel=margin)
 
 
 def test_estimate_against_yosys():
@@ -71,7 +71,7 @@ def test_estimate_of_a_wider_core_against_yosys():
 
 @pytest.mark.slow
 def test_estimate_for_ecp5_against_yosys():
-    assert_close(SMALL, ECP5, synthesize_accelerator(SMALL, "ecp5").total)
+    assert_close(SMALL, ECP5, synthesize_accelerator(SMALL, "ecp5").total, ECP5_MARGIN)
 
 
 @pytest.mark.parametrize(
