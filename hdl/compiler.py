@@ -369,6 +369,10 @@ def check_layer(n: int, layer: IntegerLayer, cfg: CoreConfig) -> None:
         word_length("output", layer.output, cfg.activation, cfg.preactivation)
         return
     formats, cell = layer.formats, layer.formats.cell
+    lanes = {layer.kind} if cell.peephole is None else {layer.kind, "peephole"}
+    missing = lanes - set(cfg.cells)
+    if missing:
+        raise ValueError(f"{what}: the core has no lanes for {', '.join(sorted(missing))}")
     word_length("pre-activation", cell.preactivation, cfg.preactivation)
     within(
         "pre-activation's fraction", cell.preactivation.fraction_length, cfg.preactivation_fraction
@@ -376,18 +380,13 @@ def check_layer(n: int, layer: IntegerLayer, cfg: CoreConfig) -> None:
     if cell.gate != cfg.gate:
         raise ValueError(f"{what}: gates {cell.gate}; the core has {cfg.gate}")
     word_length("output", formats.output, cfg.activation)
-    lanes = {"gru"}
     if isinstance(layer, IntegerLSTM):
-        lanes = {"lstm"} if cell.peephole is None else {"lstm", "peephole"}
         word_length("cell", cell.cell, cfg.cell)
         within("cell's fraction", cell.cell.fraction_length, cfg.cell_fraction)
         if cell.peephole is not None:
             fraction = cell.peephole.fraction_length + cell.cell.fraction_length
             shift = fraction - cell.preactivation.fraction_length
             within("shift of the peephole's product", shift, cfg.peephole_shift)
-    missing = lanes - set(cfg.cells)
-    if missing:
-        raise ValueError(f"{what}: the core has no lanes for {', '.join(sorted(missing))}")
 
 
 def _lay_out(model: IntegerModel, cfg: CoreConfig, streams: int) -> tuple[_Compiler, int]:

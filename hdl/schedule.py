@@ -16,6 +16,9 @@ FETCH = 4
 ENTRY, EXIT = 2, 3
 """Cycles from a frame's last block to its first at the core, and from results to the stream."""
 
+QUEUE = 2
+"""Cycles from a group's entry into the output queue to the earliest one in which it leaves."""
+
 
 @dataclass
 class Frame:
@@ -57,12 +60,15 @@ class Schedule:
         self.frames: list[Frame] = []
         self._written: dict[tuple[int, int], int] = {}  # (frame, column) -> first cycle to read it
         self._given: set[int] = set()  # cycles in which the FFT takes what the cells give
-        self._input_free = [0, 0]  # cycles from which an input can come in
+        self._input_free = [0, 0]  # cycles from which there is room for an input
+        self._input_end = 0  # the first cycle behind the last input
         self._free = 0  # of the matrix: the earliest cycle to offer the next step
         self._step = 0  # the cycle of its last step
         self._row_end = 0  # the earliest cycle of the next row's end
         self._cell_free = 0
         self._cells_done: list[int] = []
+        self._leaves: list[int] = []  # for each output group the cycle in which it leaves the queue
+        self._output_free = 0  # the earliest cycle of the next one
         self._taken = 0  # the cycle in which the last instruction of the matrix was taken
         for number in range(frames):
             self._frame(number)
@@ -91,6 +97,7 @@ class Schedule:
         start = max(self._free, self._input(number) + 1 + relaxed, self._taken + FETCH + 1)
         if number >= 2:
             start = max(start, self._cells_done[number - 2] + 1 + relaxed)
+        start = max(start, self._room(number))
         self._free = start
         for op in program.matrix:
             while waiting and self._needs(op, number):
@@ -109,7 +116,7 @@ class Schedule:
 
     def _input(self, number: int) -> int:
         """The first cycle in which a frame's input allows its start."""
-        cycle = self._input_free.pop(0)
+        cycle = max(self._input_free.pop(0), self._input_end)
         if self.alone and number:
             cycle = max(cycle, max(self._given) + 1, self._cell_free)
         self.entered.append(cycle)
@@ -117,7 +124,14 @@ class Schedule:
             while cycle in self._given:
                 cycle += 1
             cycle += 1
+        self._input_end = cycle
         return cycle + spectrum_delay(self.program.cfg) + 1
+
+    def _room(self, number: int) -> int:
+        """The first cycle in which the output queue has room for a frame."""
+        groups = len(self._leaves) // number if number else 0
+        to_leave = groups * (number + 1) - self.program.cfg.fifo_depth
+        return self._leaves[to_leave - 1] + 2 if to_leave > 0 else 0
 
     def _matrix(self, op: MatrixOp, frame: Frame, number: int) -> list[int]:
         """Lay out an operation; return the cycles from which its rows can be used."""
@@ -173,6 +187,9 @@ class Schedule:
             self._given.add(given)
             if op.output:
                 frame.output = given
+                left = op.blocks - j * cfg.slices
+                self._leaves.append(max(given + QUEUE, self._output_free))
+                self._output_free = self._leaves[-1] + min(left, cfg.slices)
             if op.column is not None:
                 end = j == op.iterations(cfg) - 1
                 until = (

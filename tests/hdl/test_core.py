@@ -1,245 +1,92 @@
-"""The core against the integer model, in MyHDL, Verilator and Icarus."""
+"""What a core is configured to, what it refuses, and what it loads."""
 
-import random
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from layers import expected, extreme_layers, formats, random_frames, random_layer
-from myhdl import Signal, Simulation, StopSimulation, delay, instance
+from layers import formats, random_layer, random_linear
+from networks import CORE, GATE, INPUT, PROGRAMS, SYSTEM, covering, network
 
 from ernn.fixed import FixedPoint
-from ernn.quantize.integer import IntegerLinear
-from hdl.core import core, core_arguments, frame_cycles, utilization
-from hdl.module import convert
-from hdl.pe import products
-from hdl.program import configure, load_image, pack, pack_frames, unpack, unpack_frames
-from hdl.simulate import Simulator
-from hdl.synth import synthesize_core
-from hdl.tools import cosimulation, lint
+from hdl.compiler import compile_model, configure
+from hdl.config import CoreConfig, Span
+from hdl.program import Units, load_address_bits, load_data_bits, pack, unpack
 
-LENGTHS = [30, 1, 1, 70, 2]
-
-CASES = {
-    # ragged sizes; four passes
-    "lstm-4-peephole": (
-        random_layer("lstm", 4, 10, 14, formats(peephole=True)),
-        4,
-    ),
-    # ragged sizes; the second pass is half empty
-    "gru-8": (random_layer("gru", 8, 20, 21, formats(10, 12, 14)), 8),
-    # sigmoid as the cell's unit; ragged hidden size, whose padding is then not zero by itself
-    "lstm-16-sigmoid": (
-        random_layer("lstm", 16, 24, 40, formats(12, 12, 16, 16), cell_activation="sigmoid"),
-        8,
-    ),
-    # one block of cells, more PEs than rows; as many columns of the input as a frame has cycles
-    "gru-4-narrow": (random_layer("gru", 4, 250, 3, formats()), 8),
-    # no PE ever waits
-    "lstm-8-full": (random_layer("lstm", 8, 240, 128, formats(12, 12, 16, 16), amplitude=0.05), 16),
-}
+LSTM = network(random_layer("lstm", 4, 7, 9, formats()))
+GRU = network(random_layer("gru", 4, 7, 9, formats()))
+CFG = configure(LSTM, 8)
+WIDE = network(random_layer("lstm", 8, 16, 16, formats(20, 24, 24, 24)))
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_verilator_equals_integer_model(name):
-    layer, n_pe = CASES[name]
-    simulator = Simulator(layer, n_pe)
-    utterances = random_frames(layer, LENGTHS)
-    runs = [(layer, 0.0, 0.0), (layer, 0.95, 0.0), (layer, 0.0, 0.98), (layer, 0.5, 0.6)]
-    runs += [(extreme, 0.0, 0.0) for extreme in extreme_layers(layer)]
-    for seed, (layer, idle, stall) in enumerate(runs):
-        simulator.layer = layer
-        run = simulator.run(utterances, idle=idle, stall=stall, seed=seed)
-        for got, want in zip(run.outputs, expected(layer, utterances), strict=True):
-            np.testing.assert_array_equal(got, want)
-        if not idle and not stall:
-            assert set(np.diff(run.finished)) == {frame_cycles(simulator.config)}
+def test_a_core_of_every_shape_runs_its_model():
+    for model in SYSTEM.values():
+        for sizes in ({}, {"slices": 2}, {"fold": 2}, {"streams": 3}):
+            cfg = configure(model, 8, **sizes)
+            program = compile_model(model, cfg, sizes.get("streams", 1))
+            assert program.limit <= sum(op.cycles(cfg) for op in program.matrix)
+            assert covering([model], 8, **sizes) == cfg
+            smaller = replace(cfg, weight_depth=cfg.weight_depth - 1)
+            with pytest.raises(ValueError, match="words of weights a PE: the model needs"):
+                compile_model(model, smaller, program.streams)
 
 
-def test_short_stalls_cost_nothing():
-    """The output FIFO takes up stalls; no credit gets lost."""
-    layer, n_pe = CASES["lstm-4-peephole"]
-    simulator = Simulator(layer, n_pe)
-    run = simulator.run(random_frames(layer, [1000]), stall=0.8)
-    assert run.cycles_per_frame < frame_cycles(simulator.config) + 1
-
-
-def test_a_core_that_never_waits():
-    layer, n_pe = CASES["lstm-8-full"]
-    cfg = configure(layer, n_pe)
-    assert frame_cycles(cfg) == cfg.passes * cfg.columns == 4 * 16 * 46 // 16
-    assert utilization(cfg) == 1.0
-
-
-def stream(dut, ports, layer, cfg, utterances, *, idle=0.0, stall=0.0, interrupt=0):
-    """Run utterances through a core, under MyHDL or as a cosimulation.
-
-    With ``interrupt``, the core is reset after so many cycles, and all starts anew. Returns the
-    cycle, ``o_last`` and ``o_data`` of the blocks that it gave.
-    """
-    rng, given = random.Random(0), []
-    offers = [
-        (block, t == 0)
-        for frames in utterances
-        for t, frame in enumerate(frames)
-        for block in pack_frames(frame[None], cfg)
-    ]
-    wanted = sum(map(len, utterances)) * cfg.hidden_blocks
-    patience = 20 * len(offers) + wanted * frame_cycles(cfg)
-
-    def clock(level):
-        ports["clk"].next = level
-        return delay(5)
-
-    @instance
-    def bench():
-        ports["rst"].next = 1
-        yield clock(0)
-        yield clock(1)
-        ports["rst"].next = 0
-        for address, word in load_image(layer, cfg):
-            ports["load_valid"].next = 1
-            ports["load_address"].next = address
-            ports["load_data"].next = word
-            yield clock(0)
-            yield clock(1)
-        ports["load_valid"].next = 0
-        for limit in [interrupt, patience] if interrupt else [patience]:
-            given.clear()
-            waiting, offered = list(offers), False
-            for cycle in range(limit):
-                if waiting and not offered and rng.random() >= idle:
-                    offered = True
-                    ports["i_data"].next, ports["i_first"].next = waiting[0]
-                ports["i_valid"].next = offered
-                ports["o_ready"].next = rng.random() >= stall
-                yield clock(0)
-                for name in ("o_valid", "i_ready"):
-                    assert not ports.get(f"unknown_{name}", 0), f"{name} is unknown"
-                if offered and ports["i_ready"]:
-                    offered = False
-                    waiting.pop(0)
-                if ports["o_valid"] and ports["o_ready"]:
-                    assert not ports.get("unknown_o_data", 0), "o_data is unknown"
-                    given.append((cycle, bool(ports["o_last"]), int(ports["o_data"])))
-                if len(given) == wanted:
-                    break
-                yield clock(1)
-            ports["rst"].next = 1
-            ports["i_valid"].next = 0
-            yield clock(0)
-            yield clock(1)
-            ports["rst"].next = 0
-        raise StopSimulation
-
-    simulation = Simulation(dut, bench)
-    try:
-        simulation.run(quiet=1)
-    finally:
-        if not simulation._finished:
-            simulation.quit()
-    return given
-
-
-def check(given, layer, cfg, utterances):
-    got = unpack_frames([block for _, _, block in given], cfg)
-    np.testing.assert_array_equal(got, np.concatenate(expected(layer, utterances)))
-    last = [last for _, last, _ in given]
-    assert last == [n % cfg.hidden_blocks == cfg.hidden_blocks - 1 for n in range(len(last))]
-
-
-@pytest.mark.parametrize(
-    ("layer", "n_pe"),
-    [
-        (random_layer("lstm", 4, 3, 7, formats(peephole=True), amplitude=0.6), 4),
-        (random_layer("gru", 4, 6, 8, formats(), amplitude=0.6), 12),
-    ],
-)
-def test_myhdl_equals_integer_model(layer, n_pe):
-    cfg = configure(layer, n_pe)
-    ports = core_arguments(cfg)
-    utterances = random_frames(layer, [2, 1, 3])
-    traffic = {"idle": 0.4, "stall": 0.4, "interrupt": 130}
-    check(stream(core(**ports), ports, layer, cfg, utterances, **traffic), layer, cfg, utterances)
-
-
-def random_core(seed):
-    """A small layer and a core for it, of all kinds and sizes that the core runs."""
-    rng = random.Random(seed)
-    k = rng.choice([4, 4, 8, 16])
-    kind, peephole = rng.choice([("lstm", False), ("lstm", True), ("gru", False)])
-    unit = {"cell_activation": rng.choice(["tanh", "sigmoid"])} if kind == "lstm" else {}
-    fmt = formats(
-        weight=rng.randint(6, 14),
-        activation=rng.randint(6, 16),
-        preactivation=rng.randint(8, 12 if peephole else 18),
-        cell=rng.randint(8, 18),
-        peephole=peephole,
+def test_layers_without_state_alone():
+    """The widest output makes the pre-activations' word length."""
+    model = network(
+        random_linear(4, 9, 7, INPUT, GATE), random_linear(4, 7, 9, GATE, FixedPoint(10, 6))
     )
-    sizes = [rng.randint(1, 5 * k) for _ in range(2)]
-    layer = random_layer(kind, k, *sizes, fmt, seed=seed, amplitude=rng.choice([0.1, 0.5]), **unit)
-    columns = sum(-(-size // k) for size in sizes)
-    return layer, 4 * rng.randint(1, min(columns, 5))
-
-
-@pytest.mark.parametrize("seed", range(8))
-def test_random_cores_under_icarus(seed, icarus, tmp_path):
-    """Four-state: what was never written must not reach an output, before and after a reset."""
-    layer, n_pe = random_core(seed)
-    cfg = configure(layer, n_pe)
-    files = convert(core, core_arguments(cfg), tmp_path)
-    lint(files, "core")
-    ports = {name: s for name, s in core_arguments(cfg).items() if name != "cfg"}
-    ports |= {f"unknown_{name}": Signal(bool(0)) for name in ("o_valid", "i_ready", "o_data")}
-    utterances = random_frames(layer, [1, 2, 4], seed)
-    traffic = {"idle": 0.4, "stall": 0.4, "interrupt": 100 + seed} if seed % 2 else {}
-    dut = cosimulation(files, "core", ports, tmp_path)
-    given = stream(dut, ports, layer, cfg, utterances, **traffic)
-    check(given, layer, cfg, utterances)
-    if not traffic:
-        frames = [cycle for cycle, last, _ in given if last]
-        assert set(np.diff(frames)) == {frame_cycles(cfg)}
-
-
-def test_dsps_are_those_of_the_parts():
-    """PEs, one FFT, four inverse FFTs, k lanes, as their blocks state them for k = 8."""
-    layer = random_layer("lstm", 8, 16, 24, formats(12, 12, 16, 16))
-    assert synthesize_core(layer, 8).total.dsp == 8 * products(8) + 2 + 4 * 2 + 8 * 8
-
-
-LSTM, GRU = CASES["lstm-8-full"][0], CASES["gru-8"][0]
-WIDE = random_layer("lstm", 8, 16, 16, formats(20, 24, 24, 24))
-FORMAT = FixedPoint(8, 6)
+    assert configure(model, 4).preactivation == 10
+    compile_model(model, configure(model, 4))
 
 
 @pytest.mark.parametrize(
-    ("layer", "n_pe", "message"),
+    ("configuration", "message"),
     [
-        (WIDE, 8, "accumulator of 49 bits: the core has 48"),
-        (LSTM, 6, "n_pe 6: must be a multiple of 4"),
-        (LSTM, 0, "n_pe 0: must be a multiple of 4"),
-        (GRU, 32, "at most 24 PEs"),
-        (replace(LSTM, block_size=32), 8, "block_size 32: the core has"),
-        (replace(LSTM, block_size=1), 8, "block_size 1: the core has"),
-        (replace(LSTM, projection=np.zeros((2, 16, 8)), proj_size=16), 8, "proj_size 16"),
-        (replace(GRU, reset_after=False), 8, "reset_after False"),
-        (
-            replace(LSTM, formats=replace(LSTM.formats, input=FixedPoint(10, 9))),
-            8,
-            "activations Q10.9 and Q12.10",
-        ),
-        (
-            IntegerLinear(8, 8, 8, *[FORMAT] * 3, np.zeros((1, 1, 8)), np.zeros(8)),
-            8,
-            "linear layer: the core runs lstm and gru",
-        ),
+        (lambda: configure(WIDE, 8), "accumulator of 49 bits: the core has 48"),
+        (lambda: configure(LSTM, 6), "n_pe 6: must be a multiple of 4"),
+        (lambda: configure(LSTM, 0), "n_pe 0: must be a multiple of 4"),
+        (lambda: configure(LSTM, 12, slices=2), "n_pe 12: must be a multiple of 8"),
+        (lambda: configure(LSTM, 12, fold=3), "fold 3: must be a power of two"),
+        (lambda: configure(LSTM, 12, slices=3), "slices 3: must be a power of two"),
+        (lambda: CoreConfig(64, 8), "block_size 64: the core has"),
+        (lambda: CoreConfig(4, 8, cells=("rnn",)), "cells .'rnn'.: the core has"),
+        (lambda: Span(3, 2), "range from 3 to 2: must not be empty"),
     ],
 )
-def test_layers_that_the_core_does_not_run(layer, n_pe, message):
-    with pytest.raises(ValueError, match=message):
-        configure(layer, n_pe)
+def test_cores_that_there_are_not(configuration, message):
+    with pytest.raises(ValueError, match=message) as raised:
+        configuration()
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("model", "changes", "message"),
+    [
+        (GRU, {}, r"layer 0 \(gru\): the core has no lanes for gru"),
+        (LSTM, {"block_size": 8}, r"layer 0 \(lstm\): block size 4; the core has 8"),
+        (LSTM, {"activation": 9}, r"layer 0 \(lstm\): input Q8.5; the core has 9 bits"),
+        (LSTM, {"cell": 12}, r"layer 0 \(lstm\): cell Q10.6; the core has 12 bits"),
+        (LSTM, {"preactivation": 12}, "pre-activation Q10.6; the core has 12 bits"),
+        (LSTM, {"preactivation_fraction": Span(4, 5)}, "fraction 6; the core has 4 to 5"),
+        (LSTM, {"accumulator_shift": Span(2, 4)}, "accumulator's shift 7: the core has 2 to 4"),
+        (LSTM, {"accumulator_length": 20}, "accumulator of 2. bits: the core has 20"),
+        (LSTM, {"cell_depth": 2}, "words of parameters: the model needs 3, the core has 2"),
+        (LSTM, {"row_depth": 2}, "row groups a frame: the model needs 3, the core has 2"),
+        (LSTM, {"column_depth": 4}, "spectra a frame: the model needs 5, the core has 4"),
+        (SYSTEM["projected"], {}, "the core has no lanes for peephole"),
+    ],
+)
+def test_models_that_a_core_does_not_run(model, changes, message):
+    with pytest.raises(ValueError, match=message) as raised:
+        compile_model(model, replace(CFG, **changes))
+    assert "\n" not in str(raised.value)
+
+
+def test_streams_that_a_core_does_not_have():
+    with pytest.raises(ValueError, match="streams: the model needs 2, the core has 1"):
+        compile_model(LSTM, CFG, 2)
 
 
 @settings(deadline=None, derandomize=True)
@@ -253,14 +100,31 @@ def test_pack_unpack(word_length, data):
     assert packed & ((1 << word_length) - 1) == words[0] % (1 << word_length)
 
 
-def test_load_image_fills_every_unit_once():
-    layer, n_pe = CASES["gru-8"]
-    cfg = configure(layer, n_pe)
-    image = load_image(layer, cfg)
-    units = [address >> cfg.unit_address_bits for address, _ in image]
-    assert [units.count(n) for n in range(cfg.units)] == (
-        [cfg.weight_words] * n_pe + [cfg.hidden_blocks] * 4
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_sections_fit_the_units(name):
+    sections = PROGRAMS[name].sections()
+    units = [unit for unit, _ in sections]
+    assert len(set(units)) == len(units)
+    assert set(range(CORE.n_pe)) < set(units)
+    assert max(units) < Units(CORE).count
+    for _, words in sections:
+        assert len(words) <= 1 << load_address_bits(CORE)
+        assert max(words) < 1 << load_data_bits(CORE)
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_every_weight_is_loaded_once(name):
+    program = PROGRAMS[name]
+    loaded = np.concatenate(
+        [op.weights(CORE).reshape(-1, 4) for op in program.matrix if op.stream == 0]
     )
-    assert len({address for address, _ in image}) == len(image)
-    assert max(address for address, _ in image) < 1 << cfg.load_address_bits
-    assert max(word for _, word in image) < 1 << cfg.load_data_bits
+    of_layers = [
+        m.reshape(-1, 4)
+        for layer in program.model.layers
+        for which in ("W", "U", "projection")
+        if (m := getattr(layer, which, None)) is not None
+    ]
+    blocks = [
+        sorted(b.tolist() for b in part if b.any()) for part in (loaded, np.concatenate(of_layers))
+    ]
+    assert blocks[0] == blocks[1]

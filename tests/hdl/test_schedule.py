@@ -1,4 +1,4 @@
-"""Results and cycles under Verilator, with and without stalls, on cores of all shapes.
+"""The accelerator under Verilator: results and cycles on cores of several shapes.
 
 A core runs many networks, so that one build tests them all.
 """
@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from layers import (
     expected,
+    extreme_models,
     formats,
     random_frames,
     random_layer,
@@ -35,7 +36,7 @@ NETWORKS = (
             random_linear(4, 7, 9, GATE, FixedPoint(10, 6)),
         ),
         "linear many inputs": network(random_linear(4, 250, 4, INPUT, GATE)),
-        "linear many outputs": network(random_linear(4, 4, 150, INPUT, GATE)),
+        "linear many outputs": network(random_linear(4, 4, 400, INPUT, GATE)),
         "lstm many passes": network(random_layer("lstm", 4, 3, 40, formats(), amplitude=0.1)),
         "lstm one block": network(random_layer("lstm", 4, 4, 4, formats(peephole=True))),
     }
@@ -64,6 +65,23 @@ def run(core, model, streams, lengths, **traffic):
     for got, want in zip(result.outputs, expected(model, utterances), strict=True):
         np.testing.assert_array_equal(got, want)
     return result, program
+
+
+@pytest.mark.parametrize("name", ["projected", "classifier", "stack", "random 2", "random 7"])
+@pytest.mark.parametrize("core", SHAPES)
+def test_pauses_and_extreme_contents(core, name):
+    streams = 2 if core == "one slice" else 1
+    lengths = [12, 1, 1, 7]
+    for seed, (idle, stall) in enumerate([(0.95, 0.0), (0.0, 0.98), (0.5, 0.6)]):
+        run(core, NETWORKS[name], streams, lengths, idle=idle, stall=stall, seed=seed)
+    for model in extreme_models(NETWORKS[name]):
+        run(core, model, streams, lengths)
+
+
+def test_short_stalls_cost_nothing():
+    """The output queue takes them up; no credit gets lost."""
+    result, program = run("one slice", NETWORKS["classifier"], 1, [400], stall=0.8)
+    assert result.cycles_per_frame < Schedule(program).period + 1
 
 
 @pytest.mark.parametrize(("core", "name", "streams"), CASES)
