@@ -5,12 +5,14 @@ s_axis -> frame_input -> core -> frame_output -> m_axis
 config -> loader ---------+
 """
 
+import numpy as np
 from myhdl import always_comb, block, concat
 
 from hdl.arith import bit, bits
 from hdl.axis import (
     BlockStream,
     GroupStream,
+    byte_bits,
     frame_input,
     frame_output,
     input_stream,
@@ -29,6 +31,33 @@ def image(program: Program):
     """The 32-bit words that configure an accelerator (uint32)."""
     cfg = program.cfg
     return build_image(program.sections(), load_data_bits(cfg), signature(cfg))
+
+
+def blocks_in(program: Program, utterances):
+    """TUSER, TLAST and TDATA of utterances (time, input_size) on ``s_axis``, a block each.
+
+    With S streams, each S utterances in a row must be of one length: they are interleaved frame by
+    frame.
+    """
+    per_frame = program.input_blocks
+    starts = interleave([np.arange(len(u)) == 0 for u in utterances], program.streams)
+    frames = interleave(utterances, program.streams)
+    data = program.pack_frames(frames, byte_bits(program.cfg.activation))
+    place = np.arange(len(data)) % per_frame
+    return starts.repeat(per_frame) & (place == 0), place == per_frame - 1, data
+
+
+def blocks_out(program: Program, results):
+    """TLAST and TDATA of results (time, output_size) on ``m_axis``, a block each."""
+    frames = interleave(results, program.streams)
+    data = program.pack_frames(frames, byte_bits(program.cfg.row_length))
+    return np.arange(1, len(data) + 1) % program.output_blocks == 0, data
+
+
+def interleave(utterances, streams):
+    """Frames of utterances (time, ...) in the order in which ``streams`` take turns."""
+    rounds = [utterances[n : n + streams] for n in range(0, len(utterances), streams)]
+    return np.concatenate([np.stack(r, axis=1).reshape(-1, *r[0].shape[1:]) for r in rounds])
 
 
 def load_bits(cfg):
@@ -86,6 +115,7 @@ def accelerator(clk, rst, config, s_axis, m_axis, status, cfg):
             unit_bits,
             entry_bits,
             signature(cfg),
+            cfg.relaxed,
         ),
         delay_control(clk, missing, enable, ready, load_delay(cfg)),
         frame_input(

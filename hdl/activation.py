@@ -31,8 +31,10 @@ from hdl.arith import (
 )
 from hdl.config import Span
 
-ACTIVATION_LATENCY = 4
-"""Cycles from x to y of :func:`activation`."""
+
+def activation_latency(relaxed):
+    """Cycles from x to y of :func:`activation`: 4 or, relaxed, 5."""
+    return 4 + relaxed
 
 
 @dataclass(frozen=True)
@@ -143,15 +145,15 @@ def segments(table, offset_length):
 
 
 @block
-def activation(clk, x, y, unit, control, choice=None, early=None, shift=0):
+def activation(clk, x, y, unit, control, choice=None, early=None, shift=0, relaxed=False):
     """Sigmoid or tanh of early + x / 2**shift, rounded half up; of x where there is no ``early``.
 
     Equals :func:`ernn.fixed.activation` of the sum saturated to ``unit.word_length`` bits in the
     table of the chosen function and fraction length, bit for bit.
 
     Latency, resources
-        ``ACTIVATION_LATENCY`` cycles, a value a cycle: clip, look up, multiply, add; 1 DSP, and for
-        32 segments a LUT a bit of the table, two where there are two functions.
+        ``activation_latency(relaxed)`` cycles, a value a cycle: clip, look up, multiply, add; 1
+        DSP, and for 32 segments a LUT a bit of the table, two where there are two functions.
 
     Ports
         x : a word of any length, before saturation
@@ -159,6 +161,10 @@ def activation(clk, x, y, unit, control, choice=None, early=None, shift=0):
         control : Controls(unit)
         choice : the function of two
         y : unit.output
+
+    Parameters
+        shift : of x
+        relaxed : clip in two cycles
     """
     offset_length = unit.offset_length
     content = [segments(table, offset_length) for table in unit.tables]
@@ -179,9 +185,10 @@ def activation(clk, x, y, unit, control, choice=None, early=None, shift=0):
     end = min(len(total), offset_length + len(y))
 
     if early is None:
-        clipping = clip(clk, x, clipped, control.lowest, control.highest)
+        clipping = clip(clk, x, clipped, control.lowest, control.highest, 1 + relaxed)
     else:
-        clipping = clip_sum(clk, early, x, clipped, control.lowest, control.highest, shift)
+        ends = control.lowest, control.highest
+        clipping = clip_sum(clk, early, x, clipped, *ends, shift, 1 + relaxed)
 
     if choice is None:
 

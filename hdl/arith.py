@@ -6,6 +6,7 @@ its simulation does. A registered block takes one cycle; nothing here is reset.
 
 from myhdl import Signal, always, always_comb, block, concat, intbv, modbv
 
+from hdl.config import address_bits
 from hdl.module import leaf
 
 MEMORY_LATENCY = 2
@@ -46,6 +47,11 @@ def constant(value):
     if abs(value) >= 1 << 31:
         raise ValueError(f"constant {value}: the RTL takes 32 bits; use shorter words")
     return value
+
+
+def later(signals, cycles):
+    """Signals for what :func:`hold` makes of these; for 0 cycles they themselves."""
+    return [Signal(s.val) for s in signals] if cycles else signals
 
 
 @block
@@ -152,6 +158,17 @@ def delay(clk, d, q, cycles):
 
 
 @block
+def hold(clk, signals, late, cycles):
+    """Vectors, words or bits some cycles later; 0 cycles make nothing of them."""
+    if cycles == 0:
+        return []
+    if cycles == 1:
+        return [register(clk, s, q) for s, q in zip(signals, late, strict=True)]
+    between = later(signals, 1)
+    return hold(clk, signals, between, 1), hold(clk, between, late, cycles - 1)
+
+
+@block
 def delay_bit(clk, d, q, cycles):
     """A delay of a bit by ``cycles`` cycles, one or more."""
     if cycles == 1:
@@ -255,13 +272,13 @@ def round_sum(clk, a, b, rounded, shift):
 
 
 @block
-def saturate_sum(clk, a, b, rounded, shift):
-    """Divide a + b by 2**shift, shift >= 1, rounding half up, and saturate, one cycle later."""
+def saturate_sum(clk, a, b, rounded, shift, stages=1):
+    """Divide a + b by 2**shift, shift >= 1, rounding half up, and saturate, 1 or 2 cycles later."""
     half = constant(1 << (shift - 1))
     total = word(max(len(a), len(b)) + 2)
     exact = word(len(total) - shift)
 
-    @always_comb
+    @(always(clk.posedge) if stages == 2 else always_comb)
     def add_half():
         total.next = a + b + half
 
@@ -415,8 +432,8 @@ def overflow(a, over, length):
 
 
 @block
-def clip(clk, a, clipped, lowest, highest):
-    """Clip a to a range, which the word of ``clipped`` holds, one cycle later.
+def clip(clk, a, clipped, lowest, highest, stages=1):
+    """Clip a to a range, which the word of ``clipped`` holds, 1 or 2 cycles later.
 
     The range's ends are constants, or words as long as ``clipped``.
     """
@@ -426,6 +443,17 @@ def clip(clk, a, clipped, lowest, highest):
     @always_comb
     def extend():
         wide.next = a
+
+    if stages == 2:
+        above, below, inside = bit(), bit(), word(length)
+
+        @always(clk.posedge)
+        def compare():
+            above.next = wide > highest
+            below.next = wide < lowest
+            inside.next = wide[length:].signed()
+
+        return extend, compare, choose_end(clk, above, below, inside, clipped, lowest, highest)
 
     @always(clk.posedge)
     def store():
@@ -440,12 +468,29 @@ def clip(clk, a, clipped, lowest, highest):
 
 
 @block
+def choose_end(clk, above, below, inside, clipped, lowest, highest):
+    """The second cycle of a clip: the end of the range, or what is in it."""
+
+    @always(clk.posedge)
+    def store():
+        if above:
+            clipped.next = highest
+        elif below:
+            clipped.next = lowest
+        else:
+            clipped.next = inside
+
+    return store
+
+
+@block
 def ram(clk, w_enable, w_address, w_data, r_address, r_data, depth):
     """A memory of ``depth`` words with a write port and a read port: r_data a cycle later.
 
-    A word is never written in the cycle in which it is read.
+    A word is never written in the cycle in which it is read. There is a word at every address, for
+    what runs on past the last one reads there too.
     """
-    storage = [Signal(w_data.val) for _ in range(depth)]
+    storage = [Signal(w_data.val) for _ in range(1 << address_bits(depth))]
 
     @always(clk.posedge)
     def access():
@@ -457,8 +502,8 @@ def ram(clk, w_enable, w_address, w_data, r_address, r_data, depth):
 
 
 @block
-def clip_sum(clk, early, late, clipped, lowest, highest, shift=0):
-    """Clip early + late / 2**shift, rounded half up, to a range, one cycle after ``late``.
+def clip_sum(clk, early, late, clipped, lowest, highest, shift=0, stages=1):
+    """Clip early + late / 2**shift, rounded half up, to a range, 1 or 2 cycles after ``late``.
 
     ``early`` comes a cycle before ``late``: what it leaves below and above is ready when ``late``
     comes, so that adding and comparing go on beside each other. The range's ends are as those of
@@ -484,14 +529,26 @@ def clip_sum(clk, early, late, clipped, lowest, highest, shift=0):
     def add_up():
         total.next = known_halves + halves
 
-    @always(clk.posedge)
-    def store():
-        if halves > above_halves:
-            clipped.next = highest
-        elif halves < below_halves:
-            clipped.next = lowest
-        else:
-            clipped.next = total[top:1].signed()
+    if stages == 2:
+        is_above, is_below, inside = bit(), bit(), word(length)
+
+        @always(clk.posedge)
+        def compare():
+            is_above.next = halves > above_halves
+            is_below.next = halves < below_halves
+            inside.next = total[top:1].signed()
+
+        store = compare, choose_end(clk, is_above, is_below, inside, clipped, lowest, highest)
+    else:
+
+        @always(clk.posedge)
+        def store():
+            if halves > above_halves:
+                clipped.next = highest
+            elif halves < below_halves:
+                clipped.next = lowest
+            else:
+                clipped.next = total[top:1].signed()
 
     return (
         cut(late, halves, shift - 1, len(halves)) if shift else shift_left(late, halves, 1),
@@ -513,6 +570,24 @@ def rom(clk, address, q, content):
         q.next = content[address]
 
     return look_up
+
+
+@leaf
+def queue_memory(clk, w_enable, w_address, w_data, r_enable, r_address, q_enable, r_data, depth):
+    """A memory as :func:`memory` whose read and whose output register wait where not enabled."""
+    storage = [Signal(w_data.val) for _ in range(1 << address_bits(depth))]
+    stored = Signal(w_data.val)
+
+    @always(clk.posedge)
+    def access():
+        if w_enable:
+            storage[w_address].next = w_data
+        if r_enable:
+            stored.next = storage[r_address]
+        if q_enable:
+            r_data.next = stored
+
+    return access
 
 
 @leaf

@@ -6,9 +6,9 @@ whole bytes there.
 
 from myhdl import Signal, always, always_comb, block, concat, modbv
 
-from hdl.arith import bit, bits, cut, join, split, wire, words
+from hdl.arith import bit, bits, cut, join, queue_memory, split, wire, words
 from hdl.config import address_bits
-from hdl.stream import AxiStream
+from hdl.stream import AxiStream, output_stage
 
 
 def byte_bits(length):
@@ -48,8 +48,8 @@ def frame_input(clk, rst, s, o, enable, frame_blocks, error, coming, cfg, depth)
     """Pass whole frames of the right number of blocks to the core; drop all others.
 
     Latency, resources
-        A frame's first block is offered 2 cycles after the transfer of its last; a block a cycle.
-        One memory of ``depth`` blocks (a power of two) with its output register. Frames of
+        A frame's first block is offered 2 cycles after the transfer of its last, relaxed 3; a block
+        a cycle. One memory of ``depth`` blocks (a power of two) with its output register. Frames of
         ``depth`` / 2 blocks at most do not wait for each other.
 
     Ports
@@ -75,19 +75,20 @@ def frame_input(clk, rst, s, o, enable, frame_blocks, error, coming, cfg, depth)
     logic.append(join(parts, data))
 
     storage = [bits(width + 2) for _ in range(depth)]
-    fetched = bits(width + 2)
+    fetched, coming_in = bits(width + 2), bits(width + 2)
     # a pointer is an address, and above it the parity of its rounds
     write, written, read = (Signal(modbv(0)[index + 1 :]) for _ in range(3))
     place = Signal(modbv(0)[index:])
     room, taken, push, pop, valid = (bit() for _ in range(5))
+    out_ready, out_valid = (bit(), bit()) if cfg.relaxed else (o.ready, o.valid)
     at_end, past, drop, anew, first, kept, failed = (bit() for _ in range(7))
 
     @always_comb
     def transfers():
         room.next = (write[index:] != read[index:]) or (write[index] == read[index])
-        pop.next = (written != read) and (o.ready or not valid)
-        o.valid.next = valid
-        coming.next = valid or (written != read)
+        pop.next = (written != read) and (out_ready or not valid)
+        out_valid.next = valid
+        coming.next = o.valid or valid or (written != read)
         error.next = failed
 
     @always_comb
@@ -105,12 +106,31 @@ def frame_input(clk, rst, s, o, enable, frame_blocks, error, coming, cfg, depth)
         else:
             first.next = kept
 
-    @always(clk.posedge)
-    def memory():
-        if push:
-            storage[write[index:]].next = concat(s.tlast, first, data)
-        if pop:
-            fetched.next = storage[read[index:]]
+    @always_comb
+    def pack():
+        coming_in.next = concat(s.tlast, first, data)
+
+    if cfg.relaxed:
+        move, w_address, r_address = bit(), bits(index), bits(index)
+
+        @always_comb
+        def addresses():
+            w_address.next = write[index:]
+            r_address.next = read[index:]
+
+        memory = [
+            addresses,
+            queue_memory(clk, push, w_address, coming_in, pop, r_address, move, fetched, depth),
+            output_stage(clk, rst, out_valid, out_ready, move, o.valid, o.ready),
+        ]
+    else:
+
+        @always(clk.posedge)
+        def memory():
+            if push:
+                storage[write[index:]].next = coming_in
+            if pop:
+                fetched.next = storage[read[index:]]
 
     @always_comb
     def unpack():
@@ -126,7 +146,7 @@ def frame_input(clk, rst, s, o, enable, frame_blocks, error, coming, cfg, depth)
         elif pop:
             read.next = read + 1
             valid.next = 1
-        elif o.ready:
+        elif out_ready:
             valid.next = 0
 
     @always(clk.posedge)
@@ -160,7 +180,7 @@ def frame_input(clk, rst, s, o, enable, frame_blocks, error, coming, cfg, depth)
         if push:
             kept.next = first
 
-    return logic, transfers, accept, frame, memory, unpack, give, take, keep
+    return logic, transfers, accept, frame, pack, memory, unpack, give, take, keep
 
 
 @block

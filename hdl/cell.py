@@ -9,7 +9,7 @@ product of the state before, is one addition when z comes.
 
 from myhdl import always, always_comb, block
 
-from hdl.activation import ACTIVATION_LATENCY, activation
+from hdl.activation import activation, activation_latency
 from hdl.arith import (
     add,
     add_scaled,
@@ -35,21 +35,26 @@ STATE_LEAD = 4
 BIAS_LEAD = 2
 """Cycles by which biases come before z."""
 
-CELL_STATE_LATENCY = ACTIVATION_LATENCY + 2
-"""Cycles from z to c_o of :func:`lstm_lane`."""
 
-GRU_LATENCY = 2 * ACTIVATION_LATENCY + 4
-"""Cycles from z to h_o of :func:`gru_lane`."""
-
-LINEAR_LATENCY = 1
-"""Cycles from z to y of :func:`linear_lane`."""
+def cell_state_latency(cfg):
+    """Cycles from z to c_o of :func:`lstm_lane`: 6 or, relaxed, 8."""
+    return activation_latency(cfg.relaxed) + 2 + cfg.relaxed
 
 
 def lstm_latency(cfg):
-    """Cycles from z to h of :func:`lstm_lane`: 13 with peepholes, else 12."""
-    tanh_c = CELL_STATE_LATENCY + ACTIVATION_LATENCY
-    o = CELL_STATE_LATENCY + 1 + ACTIVATION_LATENCY if "peephole" in cfg.cells else 0
-    return max(tanh_c, o) + 2
+    """Cycles from z to h of :func:`lstm_lane`: 12 or, relaxed, 15; 1 more with peepholes."""
+    tanh_c = cell_state_latency(cfg) + activation_latency(cfg.relaxed)
+    return tanh_c + ("peephole" in cfg.cells) + 2
+
+
+def gru_latency(cfg):
+    """Cycles from z to h_o of :func:`gru_lane`: 12 or, relaxed, 14."""
+    return 2 * activation_latency(cfg.relaxed) + 4
+
+
+def linear_latency(cfg):
+    """Cycles from z to y of :func:`linear_lane`: 1 or, relaxed, 2."""
+    return 1 + cfg.relaxed
 
 
 @block
@@ -85,7 +90,7 @@ def lstm_lane(
         b0, b1, b2, b3 : their biases, as z; ``BIAS_LEAD`` cycles before z
         c_i : the state before, cfg.cell bits; ``STATE_LEAD`` cycles before z
         h : the hidden state; cfg.gate
-        c_o : the new state, cfg.cell bits; ``CELL_STATE_LATENCY`` cycles after z
+        c_o : the new state, cfg.cell bits; ``cell_state_latency(cfg)`` cycles after z
         fmt : Format(cfg), with what :func:`hdl.formats.limits` makes
         p0, p1, p2 : if ``cfg`` has peepholes, the weights of i, f and o, cfg.weight bits; zero in
             a layer without; as c_i
@@ -93,6 +98,8 @@ def lstm_lane(
     P, G, C = cfg.preactivation, cfg.activation, cfg.cell
     peephole = "peephole" in cfg.cells
     gate, unit = cfg.gate.fraction_length, units(cfg)
+    relaxed = cfg.relaxed
+    of_activation, of_state = activation_latency(relaxed), cell_state_latency(cfg)
     z, b = [word(P) for _ in range(4)], [word(P) for _ in range(4)]
     logic = [
         cut(long, short, 0, P)
@@ -122,9 +129,9 @@ def lstm_lane(
 
     i, f, g, o, tanh_c = (word(G) for _ in range(5))
     logic += [
-        activation(clk, z[0], i, unit.gate, fmt.gate_unit, early=early_i),
-        activation(clk, z[1], f, unit.gate, fmt.gate_unit, early=early_f),
-        activation(clk, z[2], g, unit.g, fmt.g_unit, fmt.sigmoid_g, early=early_g),
+        activation(clk, z[0], i, unit.gate, fmt.gate_unit, early=early_i, relaxed=relaxed),
+        activation(clk, z[1], f, unit.gate, fmt.gate_unit, early=early_f, relaxed=relaxed),
+        activation(clk, z[2], g, unit.g, fmt.g_unit, fmt.sigmoid_g, early=early_g, relaxed=relaxed),
     ]
 
     # c = f c + i g, with the fraction of f times the coarsest c; a finer c raises i g instead
@@ -133,12 +140,12 @@ def lstm_lane(
     kept, entered, aligned = word(G + C), word(2 * G), word(G + C + align)
     raised = word(raised_length(len(entered), fmt.cell_rise))
     logic += [
-        delay(clk, c_i, c_late, STATE_LEAD + ACTIVATION_LATENCY),
+        delay(clk, c_i, c_late, STATE_LEAD + of_activation),
         multiply(clk, f, c_late, kept),
         multiply(clk, i, g, entered),
         shift_left(kept, aligned, align),
         shift_left_by(entered, raised, fmt.cell_rise),
-        saturate_sum(clk, aligned, raised, c_o, gate + align),
+        saturate_sum(clk, aligned, raised, c_o, gate + align, 1 + relaxed),
     ]
 
     # h = o tanh(c)
@@ -147,11 +154,11 @@ def lstm_lane(
         seen = word(weight + C)
         b_late, sum_o, early_o = word(P), word(P + 1), word(P + 1)
         logic += [
-            delay(clk, p_o, p_late, STATE_LEAD - 1 + CELL_STATE_LATENCY),
+            delay(clk, p_o, p_late, STATE_LEAD - 1 + of_state),
             multiply(clk, p_late, c_o, seen),
             delay(clk, b[3], b_late, BIAS_LEAD),
             add(clk, z[3], b_late, sum_o),
-            delay(clk, sum_o, early_o, CELL_STATE_LATENCY - 1),
+            delay(clk, sum_o, early_o, of_state - 1),
             activation(
                 clk,
                 seen,
@@ -160,17 +167,18 @@ def lstm_lane(
                 fmt.gate_unit,
                 early=early_o,
                 shift=cfg.peephole_shift.high,
+                relaxed=relaxed,
             ),
-            activation(clk, c_o, tanh_c, unit.cell, fmt.cell_unit),
+            activation(clk, c_o, tanh_c, unit.cell, fmt.cell_unit, relaxed=relaxed),
             register(clk, tanh_c, tanh_late),
         ]
     else:
         early_o = word(P)
         logic += [
             register(clk, b[3], early_o),
-            activation(clk, z[3], o, unit.gate, fmt.gate_unit, early=early_o),
-            delay(clk, o, o_late, CELL_STATE_LATENCY),
-            activation(clk, c_o, tanh_late, unit.cell, fmt.cell_unit),
+            activation(clk, z[3], o, unit.gate, fmt.gate_unit, early=early_o, relaxed=relaxed),
+            delay(clk, o, o_late, of_state),
+            activation(clk, c_o, tanh_late, unit.cell, fmt.cell_unit, relaxed=relaxed),
         ]
     logic += [
         multiply(clk, o_late, tanh_late, product),
@@ -205,7 +213,7 @@ def gru_lane(clk, z0, z1, z2, z3, b0, b1, b2, b3, h_i, h_o, fmt, cfg):
     :func:`ernn.fixed.gru_update` of u and gru_candidate(z2, b2 + b3).
 
     Latency, resources
-        ``GRU_LATENCY`` cycles, a cell a cycle; 5 DSPs.
+        ``gru_latency(cfg)`` cycles, a cell a cycle; 5 DSPs.
 
     Ports
         z0, z1, z2, z3 : W x + U h of r and u, W x of n, U h of n; words of cfg.row_length bits that
@@ -217,6 +225,7 @@ def gru_lane(clk, z0, z1, z2, z3, b0, b1, b2, b3, h_i, h_o, fmt, cfg):
     """
     P, G = cfg.preactivation, cfg.activation
     gate, unit = cfg.gate.fraction_length, units(cfg)
+    relaxed, of_activation = cfg.relaxed, activation_latency(cfg.relaxed)
     z, b = [word(P) for _ in range(4)], [word(P) for _ in range(4)]
     logic = [
         cut(long, short, 0, P)
@@ -230,13 +239,13 @@ def gru_lane(clk, z0, z1, z2, z3, b0, b1, b2, b3, h_i, h_o, fmt, cfg):
     logic += [
         register(clk, b[0], early_r),
         register(clk, b[1], early_u),
-        activation(clk, z[0], r, unit.gate, fmt.gate_unit, early=early_r),
-        activation(clk, z[1], u, unit.gate, fmt.gate_unit, early=early_u),
+        activation(clk, z[0], r, unit.gate, fmt.gate_unit, early=early_r, relaxed=relaxed),
+        activation(clk, z[1], u, unit.gate, fmt.gate_unit, early=early_u, relaxed=relaxed),
         delay(clk, b[3], b_recurrent, BIAS_LEAD),
         add(clk, z[3], b_recurrent, sum_h),
         saturate(clk, sum_h, recurrent),
         unless(recurrent, fmt.reset_before, recurrent_used),
-        delay(clk, recurrent_used, recurrent_late, ACTIVATION_LATENCY - 2),
+        delay(clk, recurrent_used, recurrent_late, of_activation - 2),
     ]
 
     # n = tanh(W x + b + r (U h + b)); b + b if reset before
@@ -248,19 +257,28 @@ def gru_lane(clk, z0, z1, z2, z3, b0, b1, b2, b3, h_i, h_o, fmt, cfg):
         add(clk, b[2], b_moved, b_sum),
         register(clk, b_sum, b_n),
         add(clk, z[2], b_n, sum_n),
-        delay(clk, sum_n, early_n, ACTIVATION_LATENCY - 1),
+        delay(clk, sum_n, early_n, of_activation - 1),
         multiply(clk, r, recurrent_late, reset),
-        activation(clk, reset, n, unit.candidate, fmt.candidate_unit, early=early_n, shift=gate),
+        activation(
+            clk,
+            reset,
+            n,
+            unit.candidate,
+            fmt.candidate_unit,
+            early=early_n,
+            shift=gate,
+            relaxed=relaxed,
+        ),
         unless(n, fmt.reset_only, n_used),
     ]
 
     # h = n + u (h - n): between n and h, so it needs no saturation; r h as 0 + r (h - 0)
     part, part_late, h_late, n_late = word(G), word(G), word(G), word(G)
     step, update = word(G + 1), word(2 * G + 1)
-    n_ready = 2 * ACTIVATION_LATENCY + 1
+    n_ready = 2 * of_activation + 1
     logic += [
         choose(clk, fmt.reset_only, u, r, part),
-        delay(clk, part, part_late, n_ready - ACTIVATION_LATENCY),
+        delay(clk, part, part_late, n_ready - of_activation),
         delay(clk, h_i, h_late, STATE_LEAD + n_ready),
         subtract(clk, h_late, n_used, step),
         multiply(clk, part_late, step, update),
@@ -321,14 +339,14 @@ def linear_lane(clk, z, b, y, fmt, cfg):
     where it is negative.
 
     Latency, resources
-        ``LINEAR_LATENCY`` cycles, a value a cycle; no DSP.
+        ``linear_latency(cfg)`` cycles, a value a cycle; no DSP.
 
     Ports
         z, b, y : words of cfg.row_length bits; b ``BIAS_LEAD`` cycles before z
         fmt : Format(cfg), with what :func:`hdl.formats.limits` makes
     """
-    early = word(cfg.row_length)
+    early, ends = word(cfg.row_length), (fmt.linear_lowest, fmt.linear_highest)
     return (
         register(clk, b, early),
-        clip_sum(clk, early, z, y, fmt.linear_lowest, fmt.linear_highest),
+        clip_sum(clk, early, z, y, *ends, stages=1 + cfg.relaxed),
     )

@@ -4,7 +4,7 @@ Everything about a model beyond that (layers, sizes, fraction lengths) is progra
 :mod:`hdl.program`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ernn.fixed import FixedPoint
 
@@ -70,6 +70,8 @@ class CoreConfig:
         program_depth: instructions of each of the two programs.
         streams: interleaved streams at most.
         fifo_depth: groups of W output blocks that can wait; a power of two.
+        relaxed: one more register where a carry chain or a block memory meets more logic: for FPGAs
+            whose chains and memories are slow, at some cycles a frame. A program runs on both.
 
     Raises:
         ValueError: there is no such core.
@@ -96,6 +98,7 @@ class CoreConfig:
     program_depth: int = 16
     streams: int = 1
     fifo_depth: int = 256
+    relaxed: bool = field(default=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.block_size not in BLOCK_SIZES:

@@ -1,18 +1,17 @@
-"""Write a bundle's recurrent layers as Verilog and VHDL, with a test bench for any simulator.
+"""Write a bundle's network as Verilog and VHDL, with a test bench for any simulator.
 
     python -m hdl.convert --bundle DIR --out DIR
 
-The folder holds a folder a layer: ``verilog/`` and ``vhdl/`` (a file a module), ``image.hex`` (the
-weights as the core's load port takes them), ``input.hex`` and ``output.hex`` (frames and what the
-integer model makes of them), ``testbench.v`` and ``testbench.vhd``, and a Makefile with
-``iverilog``, ``verilator`` and ``ghdl``.
+The folder holds one accelerator for the whole network: ``verilog/`` and ``vhdl/`` (a file a
+module), ``image.hex`` (the program and the weights as its configuration stream takes them),
+``input.hex`` and ``output.hex`` (frames and what the integer model makes of them), ``testbench.v``
+and ``testbench.vhd``, and a Makefile with ``iverilog``, ``verilator`` and ``ghdl``. A dense output
+layer is left to the host.
 """
 
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import reduce
-from operator import xor
 from pathlib import Path
 
 import numpy as np
@@ -23,10 +22,12 @@ from safetensors.numpy import load_file
 from ernn import bundle
 from ernn.files import atomic
 from ernn.fixed import Integers
-from ernn.quantize.integer import IntegerGRU, IntegerLSTM, IntegerModel, blocks, input_format
-from hdl.core import core, core_arguments
+from ernn.quantize.integer import IntegerModel, input_format
+from hdl.accelerator import accelerator, accelerator_arguments, blocks_in, blocks_out, image
+from hdl.axis import input_stream, output_stream
+from hdl.compiler import compile_model, configure, on_core
 from hdl.module import ConversionError, convert
-from hdl.program import CoreConfig, configure, load_image, pack, pack_frames
+from hdl.program import Program
 from hdl.tools import find_verilator
 
 SIGNATURE = "# written by hdl.convert: "
@@ -69,28 +70,18 @@ clean:
 \trm -rf build
 """
 
-MAKEFILE_OF_ALL = """\
-{signature}all layers
-LAYERS = {layers}
-
-.PHONY: iverilog verilator ghdl clean
-
-iverilog verilator ghdl clean:
-\t@for layer in $(LAYERS); do \\
-\t    echo "$$layer:" && $(MAKE) --no-print-directory -C $$layer $@ || exit 1; \\
-\tdone
-"""
-
 
 @dataclass(frozen=True)
 class Options:
-    """Write a bundle's recurrent layers as Verilog and VHDL, with a self-checking test bench.
+    """Write a bundle's network as Verilog and VHDL, with a self-checking test bench.
 
     Attributes:
         bundle: the bundle's folder.
         out: the folder to write; one that an earlier conversion wrote is replaced.
-        layer: number of the only layer to write, counted from 0; else every recurrent layer.
-        n_pe: R, the PEs of a core: block products a cycle, a multiple of 4.
+        n_pe: R, the PEs: block products a cycle, a multiple of 4 slices times fold.
+        slices: W, the cell blocks a cycle; a power of two.
+        fold: F, the PEs that may share a block row; a power of two. 1 makes the smallest core; 2 or
+            4 pay where a layer has fewer block rows than there are PEs.
         frames: frames in the test bench; they make two utterances.
         vectors: a features file (utterance id -> (time, size), safetensors) to take them from; else
             they are random integers.
@@ -99,44 +90,36 @@ class Options:
 
     bundle: Path
     out: Path
-    layer: int | None = None
     n_pe: int = 16
+    slices: int = 1
+    fold: int = 1
     frames: int = 8
     vectors: Path | None = None
     seed: int = 0
 
 
-def export(options: Options) -> list[Path]:
-    """Write the folder; return the layers' folders.
+def export(options: Options) -> Program:
+    """Write the folder; print which layers are left to the host.
 
     Raises:
         FileNotFoundError: there is no bundle, or no file of vectors.
         ValueError: a layer that the core does not run, or an option out of its range.
+        ConversionError: MyHDL refuses.
     """
-    model = bundle.load(options.bundle)
-    layers = {
-        n: layer
-        for n, layer in enumerate(model.layers)
-        if isinstance(layer, IntegerLSTM | IntegerGRU)
-    }
-    if options.layer is not None:
-        if options.layer not in layers:
-            raise ValueError(f"layer {options.layer}: the recurrent layers are {list(layers)}")
-        layers = {options.layer: layers[options.layer]}
-    if not layers:
-        raise ValueError(f"{options.bundle}: has no recurrent layer")
+    whole = bundle.load(options.bundle)
+    model = on_core(whole)
     if options.frames < 2:
         raise ValueError(f"frames {options.frames}: must be 2 or more")
     check_replaceable(options.out)
-    configs = {n: configure(layer, options.n_pe) for n, layer in layers.items()}
-    names = {n: f"layer{n}" for n in layers}
+    cfg = configure(model, options.n_pe, slices=options.slices, fold=options.fold)
+    program = compile_model(model, cfg)
+    utterances = frames_into(model, options)
+    for n, layer in enumerate(whole.layers[len(model.layers) :], len(model.layers)):
+        print(f"layer {n} ({layer.kind}) is dense: left to the host")
     with atomic(options.out) as new:
         new.mkdir()
-        text = MAKEFILE_OF_ALL.format(signature=SIGNATURE, layers=" ".join(names.values()))
-        (new / "Makefile").write_text(text)
-        for n, layer in layers.items():
-            write_layer(layer, configs[n], frames_into(model, n, options), new / names[n])
-    return [options.out / name for name in names.values()]
+        write_accelerator(program, utterances, new)
+    return program
 
 
 def check_replaceable(folder: Path) -> None:
@@ -148,17 +131,16 @@ def check_replaceable(folder: Path) -> None:
         raise ValueError(f"{folder}: was not written by hdl.convert; name another folder")
 
 
-def frames_into(model: IntegerModel, layer: int, options: Options) -> list[Integers]:
-    """Two utterances (time, input_size) for a layer, ``options.frames`` frames in all."""
+def frames_into(model: IntegerModel, options: Options) -> list[Integers]:
+    """Two utterances (time, input_size), ``options.frames`` frames in all."""
     lengths = [options.frames - options.frames // 2, options.frames // 2]
+    first = model.layers[0]
     if options.vectors is None:
-        rng = np.random.default_rng(options.seed)
-        fmt = input_format(model.layers[layer])
-        size = model.layers[layer].input_size
-        return [rng.integers(fmt.lowest, fmt.highest + 1, (length, size)) for length in lengths]
-    before = IntegerModel(model.layers[:layer])
-    utterances = read_features(options.vectors, lengths, model.layers[0].input_size)
-    return [before.run(model.quantize(u)[:, None])[:, 0] for u in utterances]
+        rng, fmt = np.random.default_rng(options.seed), input_format(first)
+        shapes = [(length, first.input_size) for length in lengths]
+        return [rng.integers(fmt.lowest, fmt.highest + 1, shape) for shape in shapes]
+    features = read_features(options.vectors, lengths, first.input_size)
+    return [model.quantize(u) for u in features]
 
 
 def read_features(path: Path, lengths: Sequence[int], size: int) -> list[np.ndarray]:
@@ -180,99 +162,77 @@ def read_features(path: Path, lengths: Sequence[int], size: int) -> list[np.ndar
     return [u[:n] for u, n in zip(long_enough, lengths, strict=False)]
 
 
-def write_layer(
-    layer: IntegerLSTM | IntegerGRU,
-    config: CoreConfig,
-    utterances: Sequence[Integers],
-    folder: Path,
-) -> None:
-    """Write one layer's folder."""
-    arguments = core_arguments(config)
-    verilog = convert(core, arguments, folder / "verilog")
-    vhdl = convert(core, arguments, folder / "vhdl", language="vhdl")
-    image = load_image(layer, config)
-    inputs = [
-        (n < config.input_blocks, block)
-        for u in utterances
-        for n, block in enumerate(pack_frames(u, config))
-    ]
-    outputs = [
-        (n == config.hidden_blocks - 1, pack(block, config.activation_length))
-        for u in utterances
-        for frame in blocks(layer.run(u[:, None])[:, 0], config.block_size)
-        for n, block in enumerate(frame)
-    ]
-    block_width = config.block_size * config.activation_length
-    address, data, block = map(
-        hex_digits, (config.load_address_bits, config.load_data_bits, block_width)
-    )
-    write_hex(folder / "image.hex", image, address, data)
-    write_hex(folder / "input.hex", inputs, 1, block)
-    write_hex(folder / "output.hex", outputs, 1, block)
-    parity = reduce(xor, (a << 4 * data | d for a, d in image))
+def write_accelerator(
+    program: Program, utterances: Sequence[Integers], folder: Path
+) -> tuple[list[Path], list[Path]]:
+    """Write an accelerator, the image of a program for it, and what it makes of utterances.
+
+    Args:
+        program: what it runs; its configuration is the accelerator's.
+        utterances: each (time, input_size), integers in the model's input format, in the order of
+            :func:`hdl.accelerator.blocks_in`.
+        folder: is there.
+
+    Returns:
+        The Verilog and the VHDL files, each after those that it instantiates.
+    """
+    cfg, model = program.cfg, program.model
+    arguments = accelerator_arguments(cfg)
+    verilog = convert(accelerator, arguments, folder / "verilog")
+    vhdl = convert(accelerator, arguments, folder / "vhdl", language="vhdl")
+    words = image(program)
+    inputs = list(zip(*blocks_in(program, utterances), strict=True))
+    results = [model.run(u[:, None])[:, 0] for u in utterances]
+    outputs = list(zip(*blocks_out(program, results), strict=True))
+    bits_in, bits_out = len(input_stream(cfg).tdata), len(output_stream(cfg).tdata)
+    write_hex(folder / "image.hex", ((word,) for word in words), 8)
+    write_hex(folder / "input.hex", inputs, 1, 1, bits_in // 4)
+    write_hex(folder / "output.hex", outputs, 1, bits_out // 4)
     sizes = {
-        "LOADS": len(image),
+        "WORDS": len(words),
         "BLOCKS_IN": len(inputs),
         "BLOCKS_OUT": len(outputs),
-        "ADDRESS_WIDTH": config.load_address_bits,
-        "ADDRESS_DIGITS": address,
-        "LOAD_WIDTH": config.load_data_bits,
-        "LOAD_DIGITS": data,
-        "BLOCK_WIDTH": block_width,
-        "BLOCK_DIGITS": block,
+        "INPUT_BITS": bits_in,
+        "OUTPUT_BITS": bits_out,
     }
-    write_test_bench(
-        folder / "testbench.v",
-        *(f"localparam {name} = {value};" for name, value in sizes.items()),
-        f"localparam PARITY_OF_IMAGE = {4 * (address + data)}'h{parity:x};",
-    )
-    write_test_bench(
-        folder / "testbench.vhd",
-        *(f"constant {name}: natural := {value};" for name, value in sizes.items()),
-        f"constant PARITY_OF_IMAGE: std_logic_vector({4 * (address + data) - 1} downto 0) := "
-        f'x"{parity:0{address + data}x}";',
-    )
+    verilog_size, vhdl_size = "localparam {} = {};", "constant {}: natural := {};"
+    for name, comment, line in (
+        ("testbench.v", "// sizes", verilog_size),
+        ("testbench.vhd", "-- sizes", vhdl_size),
+    ):
+        template = Path(__file__).with_name(name).read_text()
+        lines = "\n".join(line.format(*size) for size in sizes.items())
+        (folder / name).write_text(template.replace(comment, lines))
+    layers = ", ".join(f"{n.kind} {n.input_size} -> {n.output_size}" for n in model.layers)
     text = MAKEFILE.format(
         signature=SIGNATURE,
         verilator=find_verilator()[0],
-        what=f"{layer.kind} {layer.input_size} -> {layer.hidden_size}, "
-        f"block size {layer.block_size}, {config.n_pe} PEs",
+        what=f"{layers}; block size {cfg.block_size}, {cfg.n_pe} PEs",
         verilog=" ".join(f"verilog/{path.name}" for path in verilog),
         vhdl=" ".join(f"vhdl/{path.name}" for path in vhdl),
     )
     (folder / "Makefile").write_text(text)
+    return verilog, vhdl
 
 
-def write_test_bench(path: Path, *sizes: str) -> None:
-    """Write the test bench of that name beside this file with its sizes filled in."""
-    template = Path(__file__).with_name(path.name).read_text()
-    comment = {".v": "// sizes", ".vhd": "-- sizes"}[path.suffix]
-    path.write_text(template.replace(comment, "\n".join(sizes)))
-
-
-def hex_digits(bits: int) -> int:
-    """Hexadecimal digits of a number of bits."""
-    return -(-bits // 4)
-
-
-def write_hex(path: Path, words: Iterable[tuple[int, int]], high: int, low: int) -> None:
-    """Write pairs for $readmemh, a line each, as ``high`` and ``low`` digits with _ between."""
-    path.write_text("".join(f"{a:0{high}x}_{b:0{low}x}\n" for a, b in words))
+def write_hex(path: Path, rows: Iterable[Sequence[int]], *digits: int) -> None:
+    """Write rows for $readmemh, a line each, their words of so many digits with _ between."""
+    lines = ("_".join(f"{w:0{n}x}" for w, n in zip(r, digits, strict=True)) for r in rows)
+    path.write_text("".join(f"{line}\n" for line in lines))
 
 
 def main() -> int:
     """Run the command line."""
     options = tyro.cli(Options, prog="python -m hdl.convert")
     try:
-        folders = export(options)
+        export(options)
     except (ValueError, OSError) as error:
         print(f"hdl.convert: {error}", file=sys.stderr)
         return 2
     except ConversionError as error:
         print(f"hdl.convert: {str(error).splitlines()[-1]}", file=sys.stderr)
         return 2
-    for folder in folders:
-        print(f"{folder}: make -C {folder} iverilog | verilator | ghdl")
+    print(f"{options.out}: make -C {options.out} iverilog | verilator | ghdl")
     return 0
 
 

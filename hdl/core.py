@@ -21,7 +21,9 @@ from hdl.arith import (
     bits,
     cut,
     cut_bits,
+    hold,
     join,
+    later,
     memory,
     ram,
     register,
@@ -32,12 +34,12 @@ from hdl.arith import (
 )
 from hdl.cell import (
     BIAS_LEAD,
-    CELL_STATE_LATENCY,
-    GRU_LATENCY,
-    LINEAR_LATENCY,
     STATE_LEAD,
+    cell_state_latency,
     gru_lane,
+    gru_latency,
     linear_lane,
+    linear_latency,
     lstm_lane,
     lstm_latency,
 )
@@ -91,13 +93,18 @@ rfft, lstm_lane, gru_lane, linear_lane = (
 
 LINEAR, LSTM, GRU = int(Kind.LINEAR), int(Kind.LSTM), int(Kind.GRU)
 
-BUS_DELAY = MEMORY_LATENCY
-"""Cycles from a matrix command to the operand bus of the first group."""
-
-
 ROWS_DELAY = MEMORY_LATENCY + STATE_LEAD
 """Cycles from a cell command to the pre-activations at the lanes."""
-assert WEIGHT_LEAD == BUS_DELAY
+
+
+def bus_delay(cfg):
+    """Cycles from a matrix command to the operand bus of the first group."""
+    return MEMORY_LATENCY + cfg.relaxed
+
+
+def row_lead(cfg):
+    """Cycles from a cell command to the read of its rows."""
+    return STATE_LEAD - cfg.relaxed
 
 
 def load_delay(cfg):
@@ -107,19 +114,22 @@ def load_delay(cfg):
 
 def sums_delay(cfg):
     """Cycles from a row's last command to its sums, all groups together, at :func:`row`."""
-    return BUS_DELAY + GROUP_LATENCY + gather_latency(cfg.groups)
+    return bus_delay(cfg) + GROUP_LATENCY + gather_latency(cfg.groups)
 
 
 def rows_delay(cfg):
     """Cycles from a row's last command to its write into the row memory."""
-    return sums_delay(cfg) + row_latency(cfg.block_size)
+    return sums_delay(cfg) + row_latency(cfg)
+
+
+def unit_latency(kind, cfg):
+    """Cycles from pre-activations to what the lanes of a kind give."""
+    return {LINEAR: linear_latency, LSTM: lstm_latency, GRU: gru_latency}[kind](cfg)
 
 
 def lane_latency(kind, cfg):
-    """Cycles from pre-activations to results."""
-    if kind == LSTM:
-        return lstm_latency(cfg)
-    return GRU_LATENCY if kind == GRU else LINEAR_LATENCY
+    """Cycles from pre-activations to results: relaxed, the choice among the kinds takes one."""
+    return unit_latency(kind, cfg) + cfg.relaxed
 
 
 def kinds(cfg):
@@ -129,7 +139,7 @@ def kinds(cfg):
 
 def spectrum_delay(cfg):
     """Cycles from a block at the FFT to the write of its operands."""
-    return fft_latency(cfg.block_size) + OPERANDS_LATENCY
+    return fft_latency(cfg.block_size, cfg.relaxed) + OPERANDS_LATENCY
 
 
 class Fresh:
@@ -257,24 +267,33 @@ def occupancy(clk, rst, enable, coming, entered, inside, popped, o, busy, hold, 
     """Whether frames are inside; without a program and without frames the core is held in reset."""
     most = cfg.fifo_depth + 4 * cfg.streams
     count = Signal(intbv(0, min=0, max=most + 1))
+    come, gone, waiting, empty = (bit() for _ in range(4))
+    relaxed = cfg.relaxed
+
+    @(always(clk.posedge) if cfg.relaxed else always_comb)
+    def look():
+        come.next = entered and not rst
+        gone.next = popped and o.last and not rst
+        empty.next = not enable and not coming and count == 0 and not inside and not waiting
 
     @always(clk.posedge)
     def track():
         if rst:
             count.next = 0
-        elif entered and popped and o.last:
+        elif come and gone:
             count.next = count + sizes.streams
-        elif entered:
+        elif come:
             count.next = count + sizes.streams + 1
-        elif popped and o.last:
+        elif gone:
             count.next = count - 1
 
     @always_comb
     def compare():
-        busy.next = count != 0 or inside
-        hold.next = rst or (not enable and not coming and count == 0 and not inside)
+        waiting.next = relaxed and come  # not yet counted
+        busy.next = count != 0 or inside or waiting
+        hold.next = rst or empty
 
-    return track, compare
+    return look, track, compare
 
 
 @block
@@ -351,7 +370,7 @@ def spectra(
         given, op : what the cells give, and their operation
         release : the input has been read for the last time
         command : MatrixCommand
-        operand_bus : of the command's columns, ``BUS_DELAY`` cycles after it
+        operand_bus : of the command's columns, ``bus_delay(cfg)`` cycles after it
         written, x_complete, x_first : as of :func:`hdl.sequencer.matrix_sequencer`
         entered, inside : an input of all streams is in; a frame is half in
     """
@@ -445,7 +464,7 @@ def transform(clk, of_cells, h, i, x, operand_word, cfg):
         [cut_bits(h, word, n * cfg.row_length, A) for n, word in enumerate(words_h)],
         join(words_h, narrowed),
         select,
-        rfft(clk, x, spectrum, k, A),
+        rfft(clk, x, spectrum, k, A, cfg.relaxed),
         operands(clk, spectrum, operand_word, cfg),
     )
 
@@ -458,7 +477,7 @@ def spectrum_memory(clk, x, x_at, h, h_at, operand_words, command, operand_bus, 
         x, x_at, h, h_at : writes an input's column into its bank, or W columns into all
         operand_words : of each bank
         command : MatrixCommand
-        operand_bus : of the command's columns, ``BUS_DELAY`` cycles after it
+        operand_bus : of the command's columns, ``bus_delay(cfg)`` cycles after it
     """
     W, low = cfg.slices, cfg.slices.bit_length() - 1
     column_bits = address_bits(cfg.column_depth)
@@ -534,19 +553,23 @@ def spectrum_lane(
     def place():
         r_address.next = concat(half, wide[top:low])
 
+    read = memory if cfg.relaxed else ram
+    column_then, clear_then = later([column, clear], cfg.relaxed)
+
     @always(clk.posedge)
     def keep():
-        zero.next = clear
+        zero.next = clear_then
 
     return (
         extend,
         place,
+        hold(clk, [column, clear], [column_then, clear_then], cfg.relaxed),
         keep,
         [
-            ram(clk, enables[w], w_address, operand_words[w], r_address, banks[w], 2 << length)
+            read(clk, enables[w], w_address, operand_words[w], r_address, banks[w], 2 << length)
             for w in range(W)
         ],
-        choose(clk, banks, column, zero, operand_word, low),
+        choose(clk, banks, column_then, zero, operand_word, low),
     )
 
 
@@ -659,7 +682,7 @@ def products(clk, rst, loaded, command, operand_bus, tags, rows, cfg):
     Ports
         loaded : the weights
         command, tags : what to do, what comes out
-        operand_bus : of the command's columns, ``BUS_DELAY`` cycles after it
+        operand_bus : of the command's columns, ``bus_delay(cfg)`` cycles after it
         rows : Rows
     """
     buses = [Bus(cfg) for _ in range(cfg.groups + 1)]
@@ -667,20 +690,21 @@ def products(clk, rst, loaded, command, operand_bus, tags, rows, cfg):
     sums = [bits(cfg.drain * cfg.sums_bits) for _ in range(cfg.groups)]
     total = bits(cfg.drain * cfg.sums_bits)
     more, narrow, shift = bit(), bit(), bits(len(tags.shift))
-    bus, delay = buses[0], sums_delay(cfg)
+    bus, delay, ahead = buses[0], sums_delay(cfg), bus_delay(cfg)
+    (weight,) = later([command.weight], ahead - WEIGHT_LEAD)
     row_sums = [bits(cfg.sums_bits) for _ in range(cfg.drain)]
 
     @always_comb
     def first_bus():
         bus.operands.next = operand_bus
-        bus.address.next = command.weight
+        bus.address.next = weight
         bus.clear.next = rst
 
     control = [
-        delay_control(clk, rst, command.step, bus.step, BUS_DELAY),
-        delay_control(clk, rst, command.first, bus.first, BUS_DELAY),
-        delay_control(clk, rst, command.last, bus.last, BUS_DELAY),
-        delay_control(clk, rst, command.keep, bus.keep, BUS_DELAY),
+        delay_control(clk, rst, command.step, bus.step, ahead),
+        delay_control(clk, rst, command.first, bus.first, ahead),
+        delay_control(clk, rst, command.last, bus.last, ahead),
+        delay_control(clk, rst, command.keep, bus.keep, ahead),
         delay_control(clk, rst, tags.more, more, delay),
         delay_control(clk, rst, tags.narrow, narrow, delay),
         delay_control(clk, rst, tags.done, rows.enable, rows_delay(cfg)),
@@ -688,6 +712,7 @@ def products(clk, rst, loaded, command, operand_bus, tags, rows, cfg):
     ]
     return (
         first_bus,
+        hold(clk, [command.weight], [weight], ahead - WEIGHT_LEAD),
         control,
         [
             pe_group(clk, buses[g], buses[g + 1], loads[g], loads[g + 1], sums[g], cfg)
@@ -725,10 +750,12 @@ def cells(clk, rst, loaded, tags, rows, fresh, frame, op, given, cfg):
     r_bias = bits(len(command.parameters))
     w_state, rotation = bits(len(command.state)), bits(2)
     no_bias, fresh_late = bit(), bit()
+    last = bit() if cfg.relaxed else given.last  # with the words that are chosen from
     place_bits = len(rows.address) - 1
     used = kinds(cfg)
     cooling = ROWS_DELAY + 1 + max(lane_latency(kind, cfg) for kind in used)
-    before_write = rows_delay(cfg) - (STATE_LEAD + 1)  # so early is a row announced
+    before_read = row_lead(cfg) + 1
+    before_write = rows_delay(cfg) - before_read  # so early is a row announced
 
     @always_comb
     def place():
@@ -745,29 +772,30 @@ def cells(clk, rst, loaded, tags, rows, fresh, frame, op, given, cfg):
     control = []
     for kind in used:
         of_kind, last_of_kind = bit(), bit()
-        latency = ROWS_DELAY + lane_latency(kind, cfg)
+        latency = ROWS_DELAY + unit_latency(kind, cfg)
         control += [
             select_kind(command, op, of_kind, last_of_kind, kind),
-            delay_control(clk, rst, of_kind, valids[kind], latency),
+            delay_control(clk, rst, of_kind, valids[kind], latency + cfg.relaxed),
             delay_control(clk, rst, last_of_kind, lasts[kind], latency),
         ]
         if kind == LSTM:
-            latency = ROWS_DELAY + CELL_STATE_LATENCY
+            latency = ROWS_DELAY + cell_state_latency(cfg)
             control.append(delay_control(clk, rst, of_kind, stores[kind], latency))
         elif kind == GRU:
             control.append(delay_control(clk, rst, of_kind, stores[kind], latency))
     control += [
         any_of(list(valids.values()), given.valid),
-        any_of(list(lasts.values()), given.last),
+        any_of(list(lasts.values()), last),
+        delay_control(clk, rst, last, given.last, 1) if cfg.relaxed else (),
         delay_control(clk, rst, tags.end, end_soon, before_write),
         delay_control(clk, rst, tags.done, done_soon, before_write),
-        delay_control(clk, rst, end_soon, end, STATE_LEAD + 1),
+        delay_control(clk, rst, end_soon, end, before_read),
         advance(clk, rst, rows.enable, end, end, at, 0, 1),
         advance(clk, rst, done_soon, end_soon, end_soon, soon, 0, 1),
         delay_bits(clk, command.parameters, r_bias, STATE_LEAD - BIAS_LEAD),
         delay_bits(clk, command.rotation, rotation, STATE_LEAD + 1),
         [
-            row_address(clk, command.half, command.rows[n], r_rows[n], STATE_LEAD)
+            row_address(clk, command.half, command.rows[n], r_rows[n], row_lead(cfg))
             for n in range(GATES)
         ],
         limits(clk, fmt, cfg),
@@ -793,7 +821,7 @@ def cells(clk, rst, loaded, tags, rows, fresh, frame, op, given, cfg):
             fresh_late,
             stored,
             w_state,
-            given,
+            last,
             op,
             fmt,
             given.blocks[w],
@@ -903,7 +931,7 @@ def cell_slice(
     fresh,
     stored,
     w_state,
-    given,
+    last,
     op,
     fmt,
     result,
@@ -918,7 +946,7 @@ def cell_slice(
         r_bias, no_bias : which biases; whether they are zero
         command, fresh : which peepholes and states; whether these are zero, a cycle later
         stored, w_state : the lanes give new states
-        given : the results leave now
+        last : the lanes give the words of the operation's last blocks
         op, fmt : the operation and its formats
         result : a block of k words of cfg.row_length bits
     """
@@ -931,12 +959,13 @@ def cell_slice(
     w_bias, w_peephole = bits(row_bits), bits(k * cfg.weight)
     state_length = cfg.state_length
     state, new_state = bits(k * state_length), bits(k * state_length)
+    read = memory if cfg.relaxed else ram
     logic = [
         low_bits(loaded.address, w_parameters),
         low_bits(loaded.data, w_bias),
         low_bits(loaded.data, w_peephole),
         [
-            ram(
+            read(
                 clk,
                 rows.enable,
                 rows.address,
@@ -966,7 +995,7 @@ def cell_slice(
     new_states = words(k, state_length)
     logic += [
         split(bus, part)
-        for bus, part in zip([*z, *biases, *peepholes, state], [*zs, *bs, *ps, states], strict=True)
+        for bus, part in zip([*z, *biases, *peepholes], [*zs, *bs, *ps], strict=True)
     ]
     results = words(k, cfg.row_length)
     partial = bit()
@@ -987,21 +1016,22 @@ def cell_slice(
                 cfg,
             )
         )
-    if set(cfg.cells):
+    if cfg.cells:
         logic += [
+            split(state, states),
             join(new_states, new_state),
             memory(clk, stored, w_state, new_state, command.state, state, depth, fresh),
         ]
-    return logic, join(results, result), last_of_frame(given, op, partial, w)
+    return logic, join(results, result), last_of_frame(last, op, partial, w)
 
 
 @block
-def last_of_frame(given, op, partial, w):
+def last_of_frame(last, op, partial, w):
     """Whether a slice gives a vector's last block, which may be ragged. No register."""
 
     @always_comb
     def compare():
-        partial.next = given.last and op.blocks == w
+        partial.next = last and op.blocks == w
 
     return compare
 
@@ -1049,7 +1079,7 @@ def lane(clk, gates, peepholes, state, new_state, op, fmt, partial, result, n, c
     return (
         logic,
         choose_result(op, outputs, chosen),
-        keep(op, partial, chosen, result, n),
+        keep(clk, op, partial, chosen, result, n, cfg.relaxed),
         choose_state(op, states, new_state) if states else (),
     )
 
@@ -1076,13 +1106,13 @@ def choose_result(op, outputs, result):
 
 
 @block
-def keep(op, partial, word_n, kept, n):
-    """Word n of a block if it belongs to the vector, else zero. No register."""
+def keep(clk, op, partial, word_n, kept, n, relaxed):
+    """Word n of a block if it belongs to the vector, else zero. A register if relaxed."""
     if n == 0:
-        return wire(word_n, kept)
+        return register(clk, word_n, kept) if relaxed else wire(word_n, kept)
     before = n - 1
 
-    @always_comb
+    @(always(clk.posedge) if relaxed else always_comb)
     def clear():
         if partial and op.used <= before:
             kept.next = 0
@@ -1148,7 +1178,7 @@ def output(clk, rst, given, op, o, popped, cfg):
         pack,
         unpack,
         join(given.blocks, blocks),
-        fifo(clk, rst, queue_i, queue_o, cfg.fifo_depth),
+        fifo(clk, rst, queue_i, queue_o, cfg.fifo_depth, cfg.relaxed),
     )
 
 

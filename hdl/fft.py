@@ -29,8 +29,6 @@ from hdl.arith import (
 )
 from hdl.config import BLOCK_SIZES
 
-_ROTATE_LATENCY = 2
-
 
 def check_block_size(block_size):
     """Raise ValueError unless the RTL has this block size."""
@@ -43,19 +41,22 @@ def _log2(block_size):
     return block_size.bit_length() - 1
 
 
-def _hold(block_size):
+def _hold(block_size, relaxed):
     """Cycles of the rotations in a stage of butterflies; stages of 2 and 4 words have none."""
-    return _ROTATE_LATENCY if block_size >= 8 else 0
+    return 2 + relaxed if block_size >= 8 else 0
 
 
-def fft_latency(block_size):
-    """Cycles from x to the spectrum of :func:`rfft`: 2, 5, 8, 11 for k = 4, 8, 16, 32."""
-    return sum(1 + _hold(1 << stage) for stage in range(1, _log2(block_size) + 1))
+def fft_latency(block_size, relaxed=False):
+    """Cycles from x to the spectrum of :func:`rfft`: 2, 5, 8, 11 for k = 4, 8, 16, 32.
+
+    Relaxed they are 2, 6, 10, 14.
+    """
+    return sum(1 + _hold(1 << stage, relaxed) for stage in range(1, _log2(block_size) + 1))
 
 
-def irfft_latency(block_size):
-    """Cycles from the spectrum to y of :func:`irfft`: 3, 6, 9, 12 for k = 4, 8, 16, 32."""
-    return fft_latency(block_size) + 1
+def irfft_latency(block_size, relaxed=False):
+    """Cycles from the spectrum to y of :func:`irfft`: one more than the transform has."""
+    return fft_latency(block_size, relaxed) + 1
 
 
 def fft_products(block_size):
@@ -66,13 +67,13 @@ def fft_products(block_size):
 
 
 @block
-def rfft(clk, x, spectrum, block_size, word_length):
+def rfft(clk, x, spectrum, block_size, word_length, relaxed=False):
     """Real FFT of blocks of k words, with full bit growth.
 
     Equals :func:`ernn.fixed.rfft` bit for bit.
 
     Latency, resources
-        ``fft_latency(k)`` cycles, a block a cycle; ``fft_products(k)`` DSPs.
+        ``fft_latency(k, relaxed)`` cycles, a block a cycle; ``fft_products(k)`` DSPs.
 
     Ports
         x : k words of ``word_length`` bits
@@ -81,20 +82,21 @@ def rfft(clk, x, spectrum, block_size, word_length):
     check_block_size(block_size)
     samples = words(block_size, word_length)
     bins = words(block_size, word_length + _log2(block_size))
-    return split(x, samples), forward(clk, samples, bins), join(bins, spectrum)
+    return split(x, samples), forward(clk, samples, bins, relaxed), join(bins, spectrum)
 
 
 @block
-def forward(clk, x, spectrum):
+def forward(clk, x, spectrum, relaxed):
     """Transform k words of n bits into k words of n + log2 k bits."""
     k, length = len(x), len(spectrum[0])
     if k == 2:
         return add(clk, x[0], x[1], spectrum[0]), subtract(clk, x[0], x[1], spectrum[1])
 
     even, odd = words(k // 2, length - 1), words(k // 2, length - 1)
-    logic = [forward(clk, x[0::2], even), forward(clk, x[1::2], odd)]
+    logic = [forward(clk, part, t, relaxed) for part, t in ((x[0::2], even), (x[1::2], odd))]
+    hold = _hold(k, relaxed)
     e, o = words(k // 2, length - 1), words(2, length - 1)  # held until the rotations are done
-    logic += [delay(clk, a, b, _hold(k)) for a, b in zip([*even, *odd[:2]], [*e, *o], strict=True)]
+    logic += [delay(clk, a, b, hold) for a, b in zip([*even, *odd[:2]], [*e, *o], strict=True)]
 
     logic += [add(clk, e[0], o[0], spectrum[0]), subtract(clk, e[0], o[0], spectrum[1])]
     logic += [register(clk, e[1], spectrum[k // 2]), negate(clk, o[1], spectrum[k // 2 + 1])]
@@ -104,7 +106,7 @@ def forward(clk, x, spectrum):
         mirror_re, mirror_im = k - 2 * f, k - 2 * f + 1
         t_re, t_im = words(2, length)
         logic += [
-            rotate(clk, odd[re], odd[im], t_re, t_im, cos, -sin),
+            rotate(clk, odd[re], odd[im], t_re, t_im, cos, -sin, relaxed),
             add(clk, e[re], t_re, spectrum[re]),
             add(clk, e[im], t_im, spectrum[im]),
             subtract(clk, e[re], t_re, spectrum[mirror_re]),
@@ -121,7 +123,7 @@ def irfft(clk, spectrum, narrow, y, cfg):
     0: it goes through additions alone and reaches every word.
 
     Latency, resources
-        ``irfft_latency(k)`` cycles, a block a cycle, the last of them to saturate;
+        ``irfft_latency(k, cfg.relaxed)`` cycles, a block a cycle, the last of them to saturate;
         ``fft_products(k)`` DSPs. If A = P, ``narrow`` takes nothing.
 
     Ports
@@ -146,9 +148,9 @@ def irfft(clk, spectrum, narrow, y, cfg):
     return (
         split(spectrum, bins),
         add_half,
-        inverse(clk, raised_bins, samples),
+        inverse(clk, raised_bins, samples, cfg.relaxed),
         [drop_low(a, b, growth) for a, b in zip(samples, scaled, strict=True)],
-        delay_bit(clk, narrow, narrow_late, fft_latency(k)),
+        delay_bit(clk, narrow, narrow_late, fft_latency(k, cfg.relaxed)),
         [
             saturate_either(clk, a, narrow_late, b, cfg.preactivation, cfg.activation)
             for a, b in zip(scaled, saturated, strict=True)
@@ -158,7 +160,7 @@ def irfft(clk, spectrum, narrow, y, cfg):
 
 
 @block
-def inverse(clk, spectrum, y):
+def inverse(clk, spectrum, y, relaxed):
     """Transform k words of n bits, one of them spare, into k words of n + log2 k bits.
 
     A stage doubles a bin's magnitude |re + i im| at most, and the spare bit holds the square root
@@ -171,8 +173,9 @@ def inverse(clk, spectrum, y):
 
     even, odd = words(k // 2, length + 1), words(k // 2, length + 1)
     e, o = words(k // 2, length + 1), words(2, length + 1)  # before they wait for the rotations
-    logic = [inverse(clk, even, y[0::2]), inverse(clk, odd, y[1::2])]
-    logic += [delay(clk, a, b, _hold(k)) for a, b in zip([*e, *o], [*even, *odd[:2]], strict=True)]
+    logic = [inverse(clk, part, t, relaxed) for part, t in ((even, y[0::2]), (odd, y[1::2]))]
+    hold = _hold(k, relaxed)
+    logic += [delay(clk, a, b, hold) for a, b in zip([*e, *o], [*even, *odd[:2]], strict=True)]
 
     twice_re, twice_im = words(2, length + 1)
     logic += [
@@ -191,44 +194,64 @@ def inverse(clk, spectrum, y):
             subtract(clk, spectrum[im], spectrum[mirror_im], e[im]),
             subtract(clk, spectrum[re], spectrum[mirror_re], d_re),
             add(clk, spectrum[im], spectrum[mirror_im], d_im),
-            rotate(clk, d_re, d_im, odd[re], odd[im], cos, sin),
+            rotate(clk, d_re, d_im, odd[re], odd[im], cos, sin, relaxed),
         ]
     return logic
 
 
 @block
-def rotate(clk, re, im, rotated_re, rotated_im, cos, sin):
+def rotate(clk, re, im, rotated_re, rotated_im, cos, sin, relaxed):
     """Multiply by (cos + i sin) / 2**TWIDDLE_FRACTION; each part is exact but for one rounding.
 
     re cos - im sin and re sin + im cos: four products, the half of the rounding in one of each
-    part; at 45 degrees two products serve both parts.
+    part; at 45 degrees two products serve both parts. Relaxed, that half has a cycle of its own.
     """
     length = len(re) + TWIDDLE_FRACTION + 1
     half = constant(1 << (TWIDDLE_FRACTION - 1))
     of_re, of_im = words(2, length)
     if sin == cos:
         return (
-            scale(clk, re, of_re, cos, half),
-            scale(clk, im, of_im, cos),
+            product(clk, re, of_re, cos, half, relaxed),
+            product(clk, im, of_im, cos, 0, relaxed),
             drop_difference(clk, of_re, of_im, rotated_re),
             drop_sum(clk, of_re, of_im, rotated_im),
         )
     if sin == -cos:
         return (
-            scale(clk, re, of_re, cos),
-            scale(clk, im, of_im, cos, half),
+            product(clk, re, of_re, cos, 0, relaxed),
+            product(clk, im, of_im, cos, half, relaxed),
             drop_sum(clk, of_re, of_im, rotated_re),
             drop_difference(clk, of_im, of_re, rotated_im),
         )
     crossed_re, crossed_im = words(2, length)
     return (
-        scale(clk, re, of_re, cos, half),
-        scale(clk, im, crossed_im, -sin),
+        product(clk, re, of_re, cos, half, relaxed),
+        product(clk, im, crossed_im, -sin, 0, relaxed),
         drop_sum(clk, of_re, crossed_im, rotated_re),
-        scale(clk, im, of_im, cos, half),
-        scale(clk, re, crossed_re, sin),
+        product(clk, im, of_im, cos, half, relaxed),
+        product(clk, re, crossed_re, sin, 0, relaxed),
         drop_sum(clk, of_im, crossed_re, rotated_im),
     )
+
+
+@block
+def product(clk, a, total, factor, offset, relaxed):
+    """Total is the constant ``factor`` times a, plus another: in one cycle, or relaxed in two."""
+    if not relaxed:
+        return scale(clk, a, total, factor, offset)
+    exact = word(len(total))
+    return scale(clk, a, exact, factor), add_constant(clk, exact, total, offset)
+
+
+@block
+def add_constant(clk, a, total, offset):
+    """Total is a plus a constant, one cycle later."""
+
+    @always(clk.posedge)
+    def store():
+        total.next = a + offset
+
+    return store
 
 
 @block

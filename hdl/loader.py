@@ -8,6 +8,7 @@ from myhdl import Signal, always, always_comb, block, concat, enum, modbv
 
 from hdl.arith import bit, bits
 from hdl.image import HALF, MAGIC, Error, entry_words, payload_limit
+from hdl.stream import AxiStream
 
 ERROR_BITS = 4
 STATUS_BITS = 8
@@ -27,7 +28,18 @@ class Load:
 
 @block
 def loader(
-    clk, rst, config, busy, enable, load, status, data_bits, unit_bits, address_bits, signature
+    clk,
+    rst,
+    config,
+    busy,
+    enable,
+    load,
+    status,
+    data_bits,
+    unit_bits,
+    address_bits,
+    signature,
+    relaxed=False,
 ):
     """Take images in and let the core run when it holds a complete one.
 
@@ -36,9 +48,10 @@ def loader(
     one has come; no reset is needed. A wrong image is taken in up to its TLAST.
 
     Latency, resources
-        A word a cycle; the image waits after word 2 for a cycle, and while the core is busy.
-        ``load`` follows the last word of an entry by a cycle, ``enable`` and ``status`` the last
-        word of an image. About 300 LUTs, 32-bit CRC among them, and a register of an entry.
+        A word a cycle, relaxed every fourth; the image waits after word 2 for a cycle, and while
+        the core is busy. ``load`` follows the last word of an entry by a cycle, ``enable`` and
+        ``status`` the last word of an image. About 300 LUTs, 32-bit CRC among them, and a register
+        of an entry.
 
     Ports
         config : AxiStream(32)      images, TLAST on the CRC word
@@ -68,13 +81,15 @@ def loader(
         for length in (length_bits, count_bits, max(1, last_place.bit_length()), address_bits)
     )
     complete, at_end, crc_wrong = bit(), bit(), bit()
+    wrong_magic, foreign_word, bad_length, bad_section = (bit() for _ in range(4))
+    words = AxiStream(32) if relaxed else config
     unit = bits(unit_bits)
     crc, crc_next = bits(32), bits(32)
 
     @always_comb
     def handshake():
-        config.tready.next = state != states.QUIET
-        taken.next = config.tvalid and (state != states.QUIET)
+        words.tready.next = state != states.QUIET
+        taken.next = words.tvalid and (state != states.QUIET)
 
     @always_comb
     def places():
@@ -82,48 +97,61 @@ def loader(
         at_end.next = remaining == 1
         loading.next = state != states.MAGIC
 
-    @always_comb
+    # a relaxed loader keeps every word for two cycles before it takes it: what depends on the word
+    # alone is in registers after one of them, and what judges of it after the other
+    settle = always(clk.posedge) if relaxed else always_comb
+
+    @settle
+    def look():
+        wrong_magic.next = words.tdata != MAGIC
+        foreign_word.next = (
+            words.tdata[32:16] != signature_high or words.tdata[16:] != signature_low
+        )
+        bad_length.next = words.tdata == 0 or words.tdata > limit
+        bad_section.next = (
+            words.tdata[32:16] >= units or words.tdata[16:] > most or words.tdata[16:] == 0
+        )
+
+    @settle
     def compare():
         crc_wrong.next = 0
         for n in range(32):
-            if config.tdata[n] != crc[31 - n]:
+            if words.tdata[n] != crc[31 - n]:
                 crc_wrong.next = 1
 
-    @always_comb
+    @settle
     def divide():
         c = modbv(0)[32:]
         c[:] = ~crc
         for n in range(32):
-            if c[31] != config.tdata[n]:
+            if c[31] != words.tdata[n]:
                 c[:] = concat(c[31:], False) ^ POLYNOMIAL
             else:
                 c[:] = concat(c[31:], False)
         crc_next.next = ~c
 
-    @always_comb
+    @settle
     def judge():
         fault.next = none
-        if config.tlast:
+        if words.tlast:
             fault.next = truncated
         if state == states.MAGIC:
-            if config.tdata != MAGIC:
+            if wrong_magic:
                 fault.next = no_magic
         elif state == states.SIGNATURE:
-            if config.tdata[32:16] != signature_high or config.tdata[16:] != signature_low:
+            if foreign_word:
                 fault.next = foreign
         elif state == states.LENGTH:
-            if config.tdata == 0 or config.tdata > limit:
+            if bad_length:
                 fault.next = no_length
         elif state == states.SECTION:
-            if at_end or config.tdata[32:16] >= units or config.tdata[16:] > most:
-                fault.next = no_section
-            if config.tdata[16:] == 0:
+            if at_end or bad_section:
                 fault.next = no_section
         elif state == states.ENTRY:
             if at_end and not (complete and entries == 1):
                 fault.next = no_section
         elif state == states.VERDICT:
-            if not config.tlast:
+            if not words.tlast:
                 fault.next = overlong
             elif crc_wrong:
                 fault.next = no_crc
@@ -144,7 +172,7 @@ def loader(
         elif taken:
             if fault != none:
                 error.next = fault
-                if config.tlast:
+                if words.tlast:
                     state.next = states.MAGIC
                 else:
                     state.next = states.SWALLOW
@@ -166,7 +194,7 @@ def loader(
                 enabled.next = 1
                 error.next = none
                 state.next = states.MAGIC
-            elif config.tlast:
+            elif words.tlast:
                 state.next = states.MAGIC
 
     @always(clk.posedge)
@@ -174,7 +202,7 @@ def loader(
         if rst:
             crc.next = 0
         elif taken:
-            if config.tlast:
+            if words.tlast:
                 crc.next = 0
             else:
                 crc.next = crc_next
@@ -183,12 +211,12 @@ def loader(
     def count():
         if taken:
             if state == states.LENGTH:
-                remaining.next = config.tdata[length_bits:]
+                remaining.next = words.tdata[length_bits:]
             else:
                 remaining.next = remaining - 1
             if state == states.SECTION:
-                unit.next = config.tdata[unit_top:16]
-                entries.next = config.tdata[count_bits:]
+                unit.next = words.tdata[unit_top:16]
+                entries.next = words.tdata[count_bits:]
                 address.next = 0
                 place.next = 0
             elif complete:
@@ -210,8 +238,10 @@ def loader(
         status.next = concat(error, "00", loading, enabled)
 
     return (
+        keep_still(clk, rst, config, words) if relaxed else (),
         handshake,
         places,
+        look,
         compare,
         divide,
         judge,
@@ -220,7 +250,7 @@ def loader(
         count,
         write,
         report,
-        assemble(clk, taken, config.tdata, load.data),
+        assemble(clk, taken, words.tdata, load.data),
     )
 
 
@@ -250,3 +280,34 @@ def assemble(clk, taken, word, data):
             line.next = concat(word, line[length:32])
 
     return tap, shift
+
+
+@block
+def keep_still(clk, rst, i, o):
+    """A register for a word, which is offered two cycles after it came, or after ``ready`` rose."""
+    full, waited = bit(), bit()
+    offered = bit()
+
+    @always_comb
+    def ports():
+        i.tready.next = not full
+        o.tvalid.next = offered
+
+    @always(clk.posedge)
+    def keep():
+        if not full:
+            o.tdata.next = i.tdata
+            o.tlast.next = i.tlast
+
+    @always(clk.posedge)
+    def control():
+        if rst or (offered and o.tready):
+            full.next = 0
+            waited.next = 0
+            offered.next = 0
+        else:
+            full.next = full or i.tvalid
+            waited.next = full and o.tready
+            offered.next = full and o.tready and waited
+
+    return ports, keep, control

@@ -26,7 +26,9 @@ from hdl.arith import (
     bits,
     constant,
     delay_bit,
+    hold,
     join,
+    later,
     memory,
     register,
     saturate_either,
@@ -51,9 +53,6 @@ CAPTURE_DELAY = 3
 
 GROUP_LATENCY = CAPTURE_DELAY + 1
 """Cycles from the operands of a row's last step on bus_i of :func:`pe_group` to its sums."""
-
-ROW_END_LATENCY = 2
-"""Cycles from sums to spectrum of :func:`row_end`."""
 
 GATHER_INPUTS = 36
 """What a register stage of :func:`gather` joins: two levels of six-input LUTs."""
@@ -425,14 +424,19 @@ def any_of(parts, total):
 # --------------------------------------------------------------------------------------------- rows
 
 
-def row_latency(block_size):
+def row_end_latency(cfg):
+    """Cycles from sums to spectrum of :func:`row_end`: 2 or, relaxed, 4."""
+    return 2 + 2 * cfg.relaxed
+
+
+def row_latency(cfg):
     """Cycles from sums to y of :func:`row`."""
-    return ROW_END_LATENCY + irfft_latency(block_size)
+    return row_end_latency(cfg) + irfft_latency(cfg.block_size, cfg.relaxed)
 
 
 @module
 def row(clk, sums, more, shift, narrow, y, cfg):
-    """From the sums of a block row to its words: a row a cycle, ``row_latency(k)`` cycles later.
+    """From the sums of a block row to its words: a row a cycle, ``row_latency(cfg)`` cycles later.
 
     Equals :func:`ernn.fixed.round_spectrum` and then :func:`ernn.fixed.inverse` bit for bit.
 
@@ -443,7 +447,7 @@ def row(clk, sums, more, shift, narrow, y, cfg):
     spectrum, narrow_late = bits(cfg.block_size * cfg.spectrum_length), bit()
     return (
         row_end(clk, sums, more, shift, narrow, spectrum, cfg),
-        delay_bit(clk, narrow, narrow_late, ROW_END_LATENCY),
+        delay_bit(clk, narrow, narrow_late, row_end_latency(cfg)),
         irfft(clk, spectrum, narrow_late, y, cfg),
     )
 
@@ -455,9 +459,9 @@ def row_end(clk, sums, more, shift, narrow, spectrum, cfg):
     Equals :func:`ernn.fixed.round_spectrum` bit for bit.
 
     Latency, resources
-        ``ROW_END_LATENCY`` cycles, a row or a part of one a cycle; no DSP. The half of the rounding
-        is where the addition begins. If F = 1, ``more`` takes nothing; if the shift has one value,
-        ``shift`` takes nothing; if A = P, ``narrow`` takes nothing.
+        ``row_end_latency(cfg)`` cycles, a row or a part of one a cycle; no DSP. The half of the
+        rounding is where the addition begins. If F = 1, ``more`` takes nothing; if the shift has
+        one value, ``shift`` takes nothing; if A = P, ``narrow`` takes nothing.
 
     Ports
         sums : cfg.products sums of cfg.accumulator_length bits, what a :func:`pe` gives
@@ -473,25 +477,32 @@ def row_end(clk, sums, more, shift, narrow, spectrum, cfg):
     totals, exact, start = (words(n, length) for n in (cfg.products, k, k))
     scaled, Y = words(k, length - cfg.accumulator_shift.low), words(k, cfg.spectrum_length)
     half, shift_late, narrow_late = word(length), bits(len(shift)), bit()
+    relaxed = cfg.relaxed
+    more_then, shift_then = later([more, shift], relaxed)
+    (narrow_then,) = later([narrow], relaxed)
+    real, dropped = later(totals[:2], relaxed), later(scaled, relaxed)
     logic = [
+        hold(clk, [more, shift, *totals[:2]], [more_then, shift_then, *real], relaxed),
+        hold(clk, [narrow], [narrow_then], 2 * relaxed),
+        hold(clk, scaled, dropped, relaxed),
         split(sums, totals),
-        rounding_half(shift, half, cfg.accumulator_shift),
-        register(clk, shift, shift_late),
-        register(clk, narrow, narrow_late),
+        rounding_half(shift_then, half, cfg.accumulator_shift),
+        register(clk, shift_then, shift_late),
+        register(clk, narrow_then, narrow_late),
         join(Y, spectrum),
     ]
     for n in range(k):
         logic += [
-            wire(half, start[n]) if cfg.fold == 1 else choose(more, exact[n], half, start[n]),
+            wire(half, start[n]) if cfg.fold == 1 else choose(more_then, exact[n], half, start[n]),
             shift_right(exact[n], shift_late, scaled[n], cfg.accumulator_shift),
-            saturate_either(clk, scaled[n], narrow_late, Y[n], *limits),
+            saturate_either(clk, dropped[n], narrow_late, Y[n], *limits),
         ]
-    logic += [add(clk, totals[n], start[n], exact[n]) for n in range(2)]
+    logic += [add(clk, real[n], start[n], exact[n]) for n in range(2)]
     for f in range(1, k // 2):
         re, im = 2 * f, 2 * f + 1
         p1, p2, p3 = totals[3 * f - 1 : 3 * f + 2]
-        logic.append(add_difference(clk, p1, p2, start[re], exact[re]))
-        logic.append(add_sum(clk, p1, p3, start[im], exact[im]))
+        logic.append(add_difference(clk, p1, p2, start[re], exact[re], 1 + relaxed))
+        logic.append(add_sum(clk, p1, p3, start[im], exact[im], 1 + relaxed))
     return logic
 
 
@@ -524,8 +535,11 @@ def choose(condition, yes, no, q):
 
 
 @block
-def add_sum(clk, a, b, start, total):
-    """Total is start + (a + b), one cycle later."""
+def add_sum(clk, a, b, start, total, stages):
+    """Total is start + (a + b), one cycle after start; with two stages a and b come one before."""
+    if stages == 2:
+        part = word(len(total))
+        return add(clk, a, b, part), add(clk, part, start, total)
 
     @always(clk.posedge)
     def store():
@@ -535,8 +549,11 @@ def add_sum(clk, a, b, start, total):
 
 
 @block
-def add_difference(clk, a, b, start, total):
-    """Total is start + (a - b), one cycle later."""
+def add_difference(clk, a, b, start, total, stages):
+    """Total is start + (a - b), one cycle after start; with two stages a and b come one before."""
+    if stages == 2:
+        part = word(len(total))
+        return subtract(clk, a, b, part), add(clk, part, start, total)
 
     @always(clk.posedge)
     def store():

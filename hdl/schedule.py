@@ -1,19 +1,20 @@
 """The cycles of a program, without a simulator: what :mod:`hdl.sequencer` does when.
 
 Everything in the core takes a fixed time but the two sequencers' waiting, so a few maxima give the
-cycle of every step. Frames are offered without a pause and results are taken at once.
+cycle of every step. Frames are offered without a pause, or each alone; results are taken at once.
 """
 
 from dataclasses import dataclass, field
 
-from hdl.cell import STATE_LEAD
-from hdl.core import ROWS_DELAY, lane_latency, rows_delay, spectrum_delay
+from hdl.core import ROWS_DELAY, lane_latency, row_lead, rows_delay, spectrum_delay
 from hdl.core import kinds as kinds_of
 from hdl.program import CellOp, MatrixOp, Program, Source, align
 
 FETCH = 4
 """Cycles from one instruction's being taken to the next one's being there."""
 
+ENTRY, EXIT = 2, 3
+"""Cycles from a frame's last block to its first at the core, and from results to the stream."""
 QUEUE = 2
 """Cycles from a group's entry into the output queue to the earliest one in which it leaves."""
 
@@ -44,19 +45,24 @@ class Schedule:
     Args:
         program: the program.
         frames: how many are laid out; the last two give the period.
+        alone: a frame comes in when all is idle.
 
     Attributes:
         frames: list of Frame (of all streams together).
+        entered: for each frame the cycle in which its first block comes in.
     """
 
-    def __init__(self, program: Program, frames: int = 8):
+    def __init__(self, program: Program, frames: int = 8, *, alone: bool = False):
         self.program = program
+        self.alone = alone
+        self.entered: list[int] = []
         self.frames: list[Frame] = []
         self._written: dict[tuple[int, int], int] = {}  # (frame, column) -> first cycle to read it
         self._given: set[int] = set()  # cycles in which the FFT takes what the cells give
         self._input_free = [0, 0]  # cycles from which there is room for an input
         self._input_end = 0  # the first cycle behind the last input
-        self._free = 0  # of the matrix: the next step's earliest cycle
+        self._free = 0  # of the matrix: the earliest cycle to offer the next step
+        self._step = 0  # the cycle of its last step
         self._row_end = 0  # the earliest cycle of the next row's end
         self._cell_free = 0
         self._cells_done: list[int] = []
@@ -86,10 +92,11 @@ class Schedule:
         self.frames.append(frame)
         rows: list[int] = []  # the first cycle in which the cells can use a row group
         waiting = list(program.cell)
-        start = max(self._free, self._input(number) + 1, self._taken + FETCH + 1)
+        relaxed = program.cfg.relaxed  # and so a register after each decision
+        start = max(self._free, self._input(number) + 1 + relaxed, self._taken + FETCH + 1)
         if number >= 2:
-            start = max(start, self._cells_done[number - 2] + 1)
-        start = max(start, self._room(number))
+            start = max(start, self._cells_done[number - 2] + 1 + relaxed)
+        start = max(start, self._room(number) + relaxed)
         self._free = start
         for op in program.matrix:
             while waiting and self._needs(op, number):
@@ -109,6 +116,9 @@ class Schedule:
     def _input(self, number: int) -> int:
         """The first cycle in which a frame's input allows its start."""
         cycle = max(self._input_free.pop(0), self._input_end)
+        if self.alone and number:
+            cycle = max(cycle, max(self._given) + 1, self._cell_free)
+        self.entered.append(cycle)
         for _ in range(self.program.streams * self.program.input_blocks):
             while cycle in self._given:
                 cycle += 1
@@ -126,22 +136,30 @@ class Schedule:
         """Lay out an operation; return the cycles from which its rows can be used."""
         cfg, steps, rows = self.program.cfg, [], []
         self._taken = self._free - 1
-        drains, x_end = op.drains(cfg), 0
+        drains, x_end, last = op.drains(cfg), 0, self.program.matrix[-1]
         for n, segment in op.order(cfg):
             ends_row = segment is op.segments[-1]
             for column in range(segment.base, segment.last + 1, op.fold):
-                cycle = max(self._free, self._column(segment.source, column, op.fold, number))
-                if ends_row and column + op.fold > segment.last:
+                offered = max(self._free, self._step) if cfg.relaxed else self._free
+                written = self._column(segment.source, column, op.fold, number)
+                cycle = max(offered, written) + cfg.relaxed
+                segment_end = column + op.fold > segment.last
+                if ends_row and segment_end:
                     cycle = max(cycle, self._row_end)
-                    if n == len(drains) - 1 and op is not self.program.matrix[-1]:
-                        cycle = max(cycle, self._taken + FETCH)
+                op_end = ends_row and segment_end and n == len(drains) - 1
+                fetched = self._taken + FETCH if op_end and op is not last else 0
+                if cfg.relaxed:
+                    self._free = max(offered + 1 + segment_end, fetched + 1)
+                else:
+                    cycle = max(cycle, fetched)
+                    self._free = cycle + 1
+                self._step = cycle
                 steps.append(cycle)
-                self._free = cycle + 1
             if segment.source is Source.INPUT:
                 x_end = steps[-1]
             if ends_row:
                 self._row_end = steps[-1] + drains[n] * op.fold
-                first = steps[-1] + 1 + rows_delay(cfg) - STATE_LEAD
+                first = steps[-1] + 1 + rows_delay(cfg) - row_lead(cfg)
                 rows += [first + (g + 1) * op.fold - 1 for g in range(drains[n])]
         if op.release:
             self._input_free.append(x_end + 2)
@@ -159,10 +177,10 @@ class Schedule:
         """Lay out a cell operation."""
         cfg = self.program.cfg
         longest = max(lane_latency(kind, cfg) for kind in kinds_of(cfg))
-        cycle, cycles = self._cell_free, []
+        cycle, cycles = self._cell_free + cfg.relaxed, []
         for j in range(op.iterations(cfg)):
             group = op.key + (j // 4 if op.rotate else j)
-            cycle = max(cycle, rows[group])
+            cycle = max(cycle, rows[group] + cfg.relaxed)
             cycles.append(cycle)
             given = cycle + 1 + ROWS_DELAY + lane_latency(op.kind, cfg)
             self._given.add(given)
@@ -178,6 +196,23 @@ class Schedule:
                 )
                 for column in range(op.column + j * cfg.slices, until):
                     self._written[number, column] = given + 1 + spectrum_delay(cfg)
-            cycle += 1
+            cycle += 1 + cfg.relaxed
         self._cell_free = cycles[-1] + ROWS_DELAY + longest + 3
         frame.cells.append(cycles)
+
+
+def latency(program: Program) -> int:
+    """Cycles of a lone frame from its last input word to its last output word.
+
+    With several streams: of the last stream's frame, the others' just before it.
+    """
+    schedule = Schedule(program, 2, alone=True)
+    frame, cfg = schedule.frames[-1], program.cfg
+    free = 0  # the first cycle in which the stream takes a block
+    for op, cycles in zip(program.cell, frame.cells, strict=True):
+        for j, cycle in enumerate(cycles if op.output else []):
+            given = cycle + 1 + ROWS_DELAY + lane_latency(op.kind, cfg)
+            blocks = min(cfg.slices, op.blocks - j * cfg.slices)
+            free = max(free, given + EXIT) + blocks
+    before = (program.streams - 1) * program.input_blocks
+    return free - 1 - (schedule.entered[-1] + before - ENTRY)

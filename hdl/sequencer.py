@@ -9,9 +9,11 @@ Frames are numbered modulo 4. What belongs to a frame (inputs, spectra, rows) is
 its memory, by the parity of its number. The matrix is never more than a frame ahead of the cells.
 """
 
+from types import SimpleNamespace
+
 from myhdl import Signal, always, always_comb, block, concat, intbv, modbv
 
-from hdl.arith import bit, bits, cut_bits, memory, wrapping
+from hdl.arith import bit, bits, cut_bits, later, memory, wrapping
 from hdl.config import GATES, address_bits
 from hdl.program import FLAGS, Source, cell_fields, matrix_fields
 
@@ -311,6 +313,9 @@ def matrix_sequencer(
     the cells work at the frame before it. A step waits for its columns, a row's last step until the
     groups of the row before have left.
 
+    Relaxed, the steps go through a register on their way, and each segment ends a cycle before the
+    next one begins.
+
     Latency
         A step that may be taken is the command of the next cycle.
 
@@ -335,13 +340,21 @@ def matrix_sequencer(
     source = bits(2)
     row, weight = wrapping(len(nxt.passes)), wrapping(len(nxt.weight))
     second, ahead, running, row_start, virgin = (bit() for _ in range(5))
-    here, below, behind, same = (bit() for _ in range(4))
-    segment_end, row_end, pass_last, op_last = (bit() for _ in range(4))
-    held, issue, start, load, finish, zero, x_last = (bit() for _ in range(7))
-    streams = cfg.streams
+    segment_end, row_end, row_over, op_over, pass_last = (bit() for _ in range(5))
+    go, held, issue, turn, start, load, finish, zero, x_last = (bit() for _ in range(9))
+    keeps, releases, possible = (bit() for _ in range(3))
+    relaxed, all_streams = cfg.relaxed, (1 << cfg.streams) - 1
     inputs = Signal(intbv(0, min=0, max=4))  # complete, not started
     room = Signal(intbv(0, min=0, max=depth + 1))  # in the FIFO, less what is to come
     needed = Signal(intbv(0, min=0, max=depth + 1))
+    offered = {"column": column, "high": high, "last": last, "mask": mask, "source": source}
+    offered |= {"frame": frame, "frame_before": frame_before, "zero": zero, "weight": weight}
+    offered |= {"row_start": row_start, "row_end": row_end, "pass_last": pass_last}
+    offered |= {"keeps": keeps, "releases": releases, "end": op.end, "narrow": op.narrow}
+    offered |= {"shift": op.shift, "groups": op.groups, "groups_last": op.groups_last}
+    offer = SimpleNamespace(**offered)
+    names, signals = zip(*offered.items(), strict=True)
+    step = SimpleNamespace(**dict(zip(names, later(signals, relaxed), strict=True)))
 
     @always_comb
     def select():
@@ -355,9 +368,6 @@ def matrix_sequencer(
 
     @always_comb
     def places():
-        same.next = written.frame == frame
-        behind.next = written.frame == frame_before
-        below.next = high < written.place
         segment_end.next = high >= last
         pass_last.next = row == op.passes
         x_last.next = (row == op.passes and not (op.ahead and op.passes == 1)) or (
@@ -365,46 +375,32 @@ def matrix_sequencer(
         )
 
     @always_comb
-    def available():
-        if source == INPUT:
-            here.next = True
-        elif source == PREVIOUS:
-            here.next = below or not behind
-        else:
-            here.next = not behind and (below or not same)
-
-    @always_comb
     def ends():
+        row_over.next = (second or not op.two) and not ahead
+        op_over.next = (second or not op.two) and not ahead and pass_last
         row_end.next = segment_end and (second or not op.two) and not ahead
-        op_last.next = segment_end and (second or not op.two) and pass_last and not ahead
 
     @always_comb
-    def decide():
-        issue.next = (
-            running
-            and here
-            and not (row_end and held)
-            and not (op_last and not op.end and not program.valid)
-        )
+    def uses():
+        keeps.next = op.ahead and row == 0 and not ahead
+        releases.next = segment_end and source == INPUT and x_last and op.release
 
     @always_comb
     def frame_end():
-        finish.next = issue and op_last and op.end
+        finish.next = turn and op_over and op.end
+
+    @(always(clk.posedge) if relaxed else always_comb)
+    def may_start():
+        possible.next = inputs != 0 and room > sizes.output_groups and cell_frame != frame_before
 
     @always_comb
     def next_frame():
         needed.next = sizes.output_groups + 1
-        start.next = (
-            inputs != 0
-            and room > sizes.output_groups
-            and cell_frame != frame_before
-            and program.valid
-            and (finish or not running)
-        )
+        start.next = possible and program.valid and (finish or not running)
 
     @always_comb
     def next_operation():
-        load.next = start or (issue and op_last and not op.end)
+        load.next = start or (turn and op_over and not op.end)
 
     @always_comb
     def take():
@@ -422,12 +418,12 @@ def matrix_sequencer(
             row.next = 0
             row_start.next = 1
             ahead.next = nxt.ahead
-        elif issue:
-            row_start.next = segment_end and (row_end or ahead)
-            if segment_end and ahead:
+        elif turn:
+            row_start.next = row_over or ahead
+            if ahead:
                 ahead.next = 0
                 column.next = op.base0
-            elif row_end:
+            elif row_over:
                 row.next = row + 1
                 if op.ahead and row == 0:
                     column.next = op.base1
@@ -435,13 +431,14 @@ def matrix_sequencer(
                 else:
                     column.next = op.base0
                     second.next = 0
-                if op_last:
+                if op_over:
                     running.next = 0
-            elif segment_end:
+            else:
                 column.next = op.base1
                 second.next = 1
-            else:
-                column.next = high + 1
+        elif issue:
+            row_start.next = 0
+            column.next = high + 1
 
     @always(clk.posedge)
     def weights():
@@ -467,11 +464,11 @@ def matrix_sequencer(
             if frame[0]:
                 fresh.even.next = x_first.even
                 if virgin:
-                    fresh.even.next = (1 << streams) - 1
+                    fresh.even.next = all_streams
             else:
                 fresh.odd.next = x_first.odd
                 if virgin:
-                    fresh.odd.next = (1 << streams) - 1
+                    fresh.odd.next = all_streams
 
     @always(clk.posedge)
     def credits():
@@ -499,27 +496,34 @@ def matrix_sequencer(
 
     @always(clk.posedge)
     def give():
-        command.step.next = issue and not rst
-        command.first.next = row_start
-        command.last.next = issue and row_end and not rst
-        command.keep.next = op.ahead and row == 0 and not ahead
-        command.weight.next = weight
-        command.half.next = frame[0] != (source == PREVIOUS)
-        release.next = (
-            issue and segment_end and source == INPUT and x_last and op.release and not rst
-        )
+        command.step.next = go and not rst
+        command.first.next = step.row_start
+        command.last.next = go and step.row_end and not rst
+        command.keep.next = step.keeps
+        command.weight.next = step.weight
+        command.half.next = step.frame[0] != (step.source == PREVIOUS)
+        release.next = go and step.releases and not rst
 
+    if relaxed:
+        walk = [
+            walk_relaxed(clk, rst, running, segment_end, op, op_over, program, go, issue, turn),
+            await_step(clk, rst, issue, offer, step, names, written, held, go),
+        ]
+    else:
+        walk = walk_at_once(
+            running, segment_end, op, op_over, program, written, step, held, go, issue, turn
+        )
     lanes = [
-        lane_command(clk, column, mask, last, zero, command.columns[n], command.clear[n], n)
-        for n in range(cfg.fold)
+        lane_command(clk, step, command.columns[n], command.clear[n], n) for n in range(cfg.fold)
     ]
     return (
         select,
         places,
-        available,
         ends,
-        decide,
+        uses,
+        walk,
         frame_end,
+        may_start,
         next_frame,
         next_operation,
         take,
@@ -533,8 +537,129 @@ def matrix_sequencer(
         lanes,
         latch(clk, load, nxt, op, matrix_fields(cfg)),
         fold_mask(clk, load, nxt.fold, mask),
-        drain(clk, rst, issue, row_end, pass_last, op, mask, held, tags, cfg),
+        drain(clk, rst, go, step, held, tags, cfg),
     )
+
+
+@block
+def walk_at_once(running, segment_end, op, op_over, program, written, step, held, go, issue, turn):
+    """Offer a step and take it in one cycle; with a segment's last step, turn. No register.
+
+    Ports
+        running, segment_end, op, op_over, program, step, held : of the sequencer
+        written : as of :func:`matrix_sequencer`
+        go, issue : the step is taken
+        turn : to the next segment, row or operation
+    """
+    here, taken = bit(), bit()
+
+    @always_comb
+    def decide():
+        taken.next = (
+            running
+            and here
+            and not (step.row_end and held)
+            and not (segment_end and op_over and not op.end and not program.valid)
+        )
+
+    @always_comb
+    def give():
+        go.next = taken
+        issue.next = taken
+        turn.next = taken and segment_end
+
+    return available(written, step, here), decide, give
+
+
+@block
+def walk_relaxed(clk, rst, running, segment_end, op, op_over, program, go, issue, turn):
+    """Offer a step as soon as the one before is taken; the cycle after a segment's last, turn.
+
+    Ports
+        running, segment_end, op, op_over, program : of the sequencer
+        go : the step that was offered is taken
+        issue : a step is offered
+        turn : to the next segment, row or operation
+    """
+    full, turning = bit(), bit()
+
+    @always_comb
+    def decide():
+        issue.next = running and not turning and (go or not full)
+        turn.next = turning and not (op_over and not op.end and not program.valid)
+
+    @always(clk.posedge)
+    def remember():
+        if rst:
+            full.next = 0
+            turning.next = 0
+        else:
+            full.next = issue or (full and not go)
+            turning.next = (issue and segment_end) or (turning and not turn)
+
+    return decide, remember
+
+
+@block
+def await_step(clk, rst, issue, offer, step, names, written, held, go):
+    """Keep the step that was offered until its columns are there, and the row may end.
+
+    Ports
+        issue, offer : a step is offered
+        step : the one that is kept; ``names`` of all that belongs to it
+        written : as of :func:`matrix_sequencer`
+        held : the row must not end
+        go : the step is taken
+    """
+    full, here, here_soon, here_still = (bit() for _ in range(4))
+
+    @always_comb
+    def decide():
+        go.next = full and here and not (step.row_end and held)
+
+    @always(clk.posedge)
+    def look():
+        if rst:
+            full.next = 0
+        elif issue:
+            full.next = 1
+        elif go:
+            full.next = 0
+        if issue:
+            here.next = here_soon
+        else:
+            here.next = here_still
+
+    return (
+        decide,
+        look,
+        available(written, offer, here_soon),
+        available(written, step, here_still),
+        latch(clk, issue, offer, step, names),
+    )
+
+
+@block
+def available(written, step, here):
+    """Whether a step's columns are there. No register."""
+    below, behind, same = bit(), bit(), bit()
+
+    @always_comb
+    def places():
+        same.next = written.frame == step.frame
+        behind.next = written.frame == step.frame_before
+        below.next = step.high < written.place
+
+    @always_comb
+    def decide():
+        if step.source == INPUT:
+            here.next = True
+        elif step.source == PREVIOUS:
+            here.next = below or not behind
+        else:
+            here.next = not behind and (below or not same)
+
+    return places, decide
 
 
 @block
@@ -570,33 +695,32 @@ def fold_mask(clk, enable, fold, mask):
 
 
 @block
-def lane_command(clk, column, mask, last, zero, lane_column, clear, lane):
+def lane_command(clk, step, lane_column, clear, lane):
     """A lane's column, and whether its spectrum counts as zero."""
-    own = bits(len(column))
+    own = bits(len(step.column))
 
     @always_comb
     def place():
-        own.next = column | (mask & lane)
+        own.next = step.column | (step.mask & lane)
 
     @always(clk.posedge)
     def give():
         lane_column.next = own
-        clear.next = zero or own > last
+        clear.next = step.zero or own > step.last
 
     return place, give
 
 
 @block
-def drain(clk, rst, issue, row_end, pass_last, op, mask, held, tags, cfg):
+def drain(clk, rst, issue, step, held, tags, cfg):
     """The tags of what leaves the PEs, a group a cycle.
 
     Ports
-        issue, row_end, pass_last : of the step that is taken
-        op, mask : of its operation
+        issue, step : the step that is taken
         held : the row must not end: the groups of the row before are still to leave
     """
     left = bits(address_bits(cfg.groups))
-    place, all_places = bits(len(mask)), bits(len(mask))
+    place, all_places = bits(len(step.mask)), bits(len(step.mask))
     active, frame_last, last = (bit() for _ in range(3))
 
     @always_comb
@@ -608,12 +732,12 @@ def drain(clk, rst, issue, row_end, pass_last, op, mask, held, tags, cfg):
     def control():
         if rst:
             active.next = 0
-        elif issue and row_end:
+        elif issue and step.row_end:
             active.next = 1
-            if pass_last:
-                left.next = op.groups_last
+            if step.pass_last:
+                left.next = step.groups_last
             else:
-                left.next = op.groups
+                left.next = step.groups
         elif last:
             active.next = 0
         else:
@@ -621,12 +745,12 @@ def drain(clk, rst, issue, row_end, pass_last, op, mask, held, tags, cfg):
 
     @always(clk.posedge)
     def formats():
-        if issue and row_end:
+        if issue and step.row_end:
             place.next = 0
-            all_places.next = mask
-            tags.shift.next = op.shift
-            tags.narrow.next = op.narrow
-            frame_last.next = op.end and pass_last
+            all_places.next = step.mask
+            tags.shift.next = step.shift
+            tags.narrow.next = step.narrow
+            frame_last.next = step.end and step.pass_last
         elif place == all_places:
             place.next = 0
         else:
@@ -665,7 +789,7 @@ def cell_sequencer(clk, rst, program, rows, fresh, frame, command, op, load, coo
     """The order of the cell blocks: operation after operation.
 
     A cell block waits for its rows; an operation waits until the lanes have finished the one before
-    it, so that all its formats can change.
+    it, so that all its formats can change. Relaxed, a cell block comes every other cycle at most.
 
     Latency
         A cell block that may be taken is the command of the next cycle.
@@ -684,13 +808,24 @@ def cell_sequencer(clk, rst, program, rows, fresh, frame, command, op, load, coo
     index, key, turn = wrapping(len(nxt.count)), wrapping(len(nxt.key)), wrapping(2)
     slots = [wrapping(len(nxt.key)) for _ in range(GATES)]
     cool = bits(address_bits(cooling + 1))
-    active, here, issue, last, step = (bit() for _ in range(5))
+    active, here, there, issue, last, step = (bit() for _ in range(6))
     parameters, state = wrapping(len(nxt.parameters)), wrapping(len(nxt.state))
 
     @always_comb
     def decide():
-        here.next = rows.frame != frame or key < rows.place
+        there.next = rows.frame != frame or key < rows.place
         last.next = index == op.count
+
+    if cfg.relaxed:
+
+        @always(clk.posedge)
+        def look():
+            here.next = there and not issue and not load  # what comes then is another cell block
+    else:
+
+        @always_comb
+        def look():
+            here.next = there
 
     @always_comb
     def next_operation():
@@ -756,6 +891,7 @@ def cell_sequencer(clk, rst, program, rows, fresh, frame, command, op, load, coo
     firsts = [nxt.row0, nxt.row1, nxt.row2, nxt.row3]
     return (
         decide,
+        look,
         next_operation,
         quad,
         position,

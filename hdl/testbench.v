@@ -1,101 +1,112 @@
 `timescale 1ns/1ps
 
-// Self-checking test bench of a core. It loads image.hex, streams input.hex through the core with
-// pseudo-random pauses on both sides, compares with output.hex and prints PASS or FAIL.
-//   image.hex   {address, data} of each word to load, each padded to whole hex digits
-//   input.hex   {i_first, i_data} of each block, i_first as one hex digit
-//   output.hex  {o_last, o_data} of each block, o_last as one hex digit
+// Self-checking test bench of an accelerator. It sends image.hex, waits for status[0], streams
+// input.hex through the accelerator with pseudo-random pauses on both sides, compares with
+// output.hex and prints PASS or FAIL.
+//   image.hex   tdata of each word of config
+//   input.hex   {tuser, tlast, tdata} of each block of s_axis, tuser and tlast as one hex digit each
+//   output.hex  {tlast, tdata} of each block of m_axis, tlast as one hex digit
 module testbench;
 
 // sizes
 
-localparam LOADED = 16 + LOADS;
 localparam PATIENCE = 100000;
 
 reg clk = 0;
 reg rst = 1;
-reg load_valid = 0;
-reg [ADDRESS_WIDTH-1:0] load_address = 0;
-reg [LOAD_WIDTH-1:0] load_data = 0;
-reg i_valid = 0;
-wire i_ready;
-reg [BLOCK_WIDTH-1:0] i_data = 0;
-reg i_first = 0;
-wire o_valid;
-reg o_ready = 0;
-wire [BLOCK_WIDTH-1:0] o_data;
-wire o_last;
+reg [31:0] config_tdata = 0;
+reg config_tvalid = 0;
+wire config_tready;
+reg config_tlast = 0;
+reg [INPUT_BITS-1:0] s_axis_tdata = 0;
+reg s_axis_tvalid = 0;
+wire s_axis_tready;
+reg s_axis_tlast = 0;
+reg s_axis_tuser = 0;
+wire [OUTPUT_BITS-1:0] m_axis_tdata;
+wire m_axis_tvalid;
+reg m_axis_tready = 0;
+wire m_axis_tlast;
+wire [7:0] status;
 
-core dut (
-    .clk(clk), .rst(rst),
-    .load_valid(load_valid), .load_address(load_address), .load_data(load_data),
-    .i_valid(i_valid), .i_ready(i_ready), .i_data(i_data), .i_first(i_first),
-    .o_valid(o_valid), .o_ready(o_ready), .o_data(o_data), .o_last(o_last)
+accelerator dut (
+    .clk(clk), .rst(rst), .status(status),
+    .config_tdata(config_tdata), .config_tvalid(config_tvalid),
+    .config_tready(config_tready), .config_tlast(config_tlast),
+    .s_axis_tdata(s_axis_tdata), .s_axis_tvalid(s_axis_tvalid), .s_axis_tready(s_axis_tready),
+    .s_axis_tlast(s_axis_tlast), .s_axis_tuser(s_axis_tuser),
+    .m_axis_tdata(m_axis_tdata), .m_axis_tvalid(m_axis_tvalid), .m_axis_tready(m_axis_tready),
+    .m_axis_tlast(m_axis_tlast)
 );
 
-reg [ADDRESS_DIGITS*4+LOAD_DIGITS*4-1:0] image [0:LOADS-1];
-reg [BLOCK_DIGITS*4+3:0] inputs [0:BLOCKS_IN-1];
-reg [BLOCK_DIGITS*4+3:0] outputs [0:BLOCKS_OUT-1];
-reg [ADDRESS_DIGITS*4+LOAD_DIGITS*4-1:0] parity = 0;
-integer word;
+reg [31:0] image [0:WORDS-1];
+reg [INPUT_BITS+7:0] inputs [0:BLOCKS_IN-1];
+reg [OUTPUT_BITS+3:0] outputs [0:BLOCKS_OUT-1];
 
 initial begin
     $readmemh("image.hex", image);
     $readmemh("input.hex", inputs);
     $readmemh("output.hex", outputs);
-    for (word = 0; word < LOADS; word = word + 1) parity = parity ^ image[word];
 end
 
 always #5 clk = !clk;
 
 integer cycle = 0;
+integer loaded = 0;
 integer sent = 0;
 integer received = 0;
 integer mismatches = 0;
+integer running = 0;
 integer quiet = 0;
 reg [15:0] noise = 16'hace1;
-wire [BLOCK_DIGITS*4+3:0] expected = outputs[received < BLOCKS_OUT ? received : 0];
-wire equal = o_data === expected[BLOCK_WIDTH-1:0] && o_last === expected[BLOCK_DIGITS*4];
+wire [OUTPUT_BITS+3:0] expected = outputs[received < BLOCKS_OUT ? received : 0];
+wire equal = m_axis_tdata === expected[OUTPUT_BITS-1:0] && m_axis_tlast === expected[OUTPUT_BITS];
+wire refused = loaded != 0 && status[7:4] != 0;
+wire dropped = sent != 0 && status[2];
 
 always @(posedge clk) begin
     cycle <= cycle + 1;
     noise <= {noise[14:0], noise[15] ^ noise[13] ^ noise[12] ^ noise[10]};
     rst <= cycle < 8;
 
-    load_valid <= cycle >= 16 && cycle < LOADED;
-    if (cycle >= 16 && cycle < LOADED) begin
-        load_address <= image[cycle-16][LOAD_DIGITS*4 +: ADDRESS_WIDTH];
-        load_data <= image[cycle-16][LOAD_WIDTH-1:0];
+    if (cycle >= 16 && (!config_tvalid || config_tready)) begin
+        config_tvalid <= loaded < WORDS && noise[8:6] != 0;
+        if (loaded < WORDS && noise[8:6] != 0) begin
+            config_tdata <= image[loaded];
+            config_tlast <= loaded == WORDS - 1;
+            loaded <= loaded + 1;
+        end
     end
 
-    if (cycle > LOADED && (!i_valid || i_ready)) begin
-        i_valid <= sent < BLOCKS_IN && noise[2:0] != 0;
+    if (loaded == WORDS && status[0]) running <= running + 1;
+    if (running != 0 && (!s_axis_tvalid || s_axis_tready)) begin
+        s_axis_tvalid <= sent < BLOCKS_IN && noise[2:0] != 0;
         if (sent < BLOCKS_IN && noise[2:0] != 0) begin
-            i_first <= inputs[sent][BLOCK_DIGITS*4];
-            i_data <= inputs[sent][BLOCK_WIDTH-1:0];
+            s_axis_tuser <= inputs[sent][INPUT_BITS+4];
+            s_axis_tlast <= inputs[sent][INPUT_BITS];
+            s_axis_tdata <= inputs[sent][INPUT_BITS-1:0];
             sent <= sent + 1;
         end
     end
 
-    o_ready <= noise[5:3] != 0;
-    quiet <= cycle < LOADED || (o_valid && o_ready) ? 0 : quiet + 1;
-    if (o_valid && o_ready) begin
+    m_axis_tready <= noise[5:3] != 0;
+    quiet <= loaded < WORDS || (m_axis_tvalid && m_axis_tready) ? 0 : quiet + 1;
+    if (running != 0 && m_axis_tvalid && m_axis_tready) begin
         received <= received + 1;
         if (!equal) begin
             mismatches <= mismatches + 1;
             if (mismatches < 10)
-                $display("block %0d: %b %h, expected %b %h", received, o_last, o_data,
-                         expected[BLOCK_DIGITS*4], expected[BLOCK_WIDTH-1:0]);
+                $display("block %0d: %b %h, expected %b %h", received, m_axis_tlast, m_axis_tdata,
+                         expected[OUTPUT_BITS], expected[OUTPUT_BITS-1:0]);
         end
     end
 
-    if (received == BLOCKS_OUT || quiet == PATIENCE) begin
+    if (received == BLOCKS_OUT || quiet == PATIENCE || refused || dropped) begin
+        if (refused) $display("image.hex is refused: error %0d", status[7:4]);
+        if (dropped) $display("input.hex has a frame of a wrong length");
         $display("%0d of %0d blocks in %0d cycles after loading, %0d mismatches",
-                 received, BLOCKS_OUT, cycle - LOADED, mismatches);
-        if (parity !== PARITY_OF_IMAGE)
-            $display("image.hex is not the image that output.hex belongs to");
-        if (received == BLOCKS_OUT && mismatches == 0 && parity === PARITY_OF_IMAGE)
-            $display("PASS");
+                 received, BLOCKS_OUT, running, mismatches);
+        if (received == BLOCKS_OUT && mismatches == 0 && !refused && !dropped) $display("PASS");
         else $display("FAIL");
         $finish;
     end

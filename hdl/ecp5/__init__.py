@@ -22,7 +22,8 @@ from hdl.tools import Port, SimulationError, read_ports, run_tool
 HERE = Path(__file__).parent
 OPERANDS = {"multiply": ("a", "b"), "scale": ("a",), "multiply_accumulate": ("operand", "factor")}
 """Ports of the leaves that are operands of a multiplier."""
-LEAVES = *OPERANDS, "memory"
+MEMORIES = "memory", "queue_memory"
+LEAVES = *OPERANDS, *MEMORIES
 """Leaves that there is Verilog for."""
 LIBRARY = [HERE / f"ecp5_{name}.v" for name in ("multiplier", *LEAVES)]
 PRIMITIVES = HERE / "primitives.v"
@@ -33,7 +34,7 @@ SMALL = 2048
 """Bits below which a memory is left to Yosys, which makes LUTs of it."""
 DEEPEST = 14
 """Bits of the address of a block memory; deeper ones are left to Yosys."""
-SCALARS = "clk", "w_enable", "first", "enable"
+SCALARS = "clk", "w_enable", "r_enable", "q_enable", "starts", "counts", "keeps", "forgets"
 
 
 # ------------------------------------------------------------------------------------------- leaves
@@ -73,7 +74,7 @@ def replace_leaf(path: Path) -> bool:
         return False
     ports = read_ports([path], path.stem)
     widths = {p.name: p.width for p in ports}
-    if leaf == "memory":
+    if leaf in MEMORIES:
         small = widths["w_data"] << widths["w_address"] < SMALL
         if small or widths["w_address"] > DEEPEST or "r_clear" in widths:
             return False
@@ -86,7 +87,8 @@ def replace_leaf(path: Path) -> bool:
                 )
     parameters = {p.name.upper(): p.width for p in ports if p.name not in SCALARS}
     if leaf == "scale":
-        parameters["FACTOR"] = int(re.findall(r"a \* \(?(-?\d+)\)", path.read_text())[0])
+        factor, offset = re.findall(r"a \* \(?(-?\d+)\)?\) \+ (\d+)", path.read_text())[0]
+        parameters |= {"FACTOR": int(factor), "OFFSET": int(offset)}
     path.write_text(_instance(path.stem, f"ecp5_{leaf}", ports, parameters))
     return True
 

@@ -1,5 +1,6 @@
 // hdl.pe.multiply_accumulate: the operand's and the product's registers are the multiplier's; the
-// sum is a carry chain that also makes the feedback zero: CCU2C adds B to A where C is low.
+// sum is a carry chain that also chooses what it begins with: CCU2C adds B to D where A is high,
+// else to C. Its generate is B, of which its propagate is no other function where C and D are low.
 
 `timescale 1ns/1ps
 
@@ -9,8 +10,10 @@ module ecp5_multiply_accumulate #(parameter OPERAND = 18, FACTOR = 18, TOTAL = 4
     input clk,
     input signed [OPERAND-1:0] operand,
     input signed [FACTOR-1:0] factor,
-    input first,
-    input enable,
+    input starts,
+    input counts,
+    input keeps,
+    input forgets,
     output reg signed [TOTAL-1:0] total
 );
 
@@ -19,8 +22,10 @@ localparam PAIRS = (TOTAL + 1) / 2;
 wire signed [17:0] a = operand;
 wire signed [17:0] b = factor;
 wire signed [35:0] p;
+reg signed [TOTAL-1:0] aside;
 wire [2*PAIRS-1:0] product = {{2*PAIRS{p[35]}}, p};
-wire [2*PAIRS-1:0] base = {{2*PAIRS{total[TOTAL-1]}}, total};
+wire [2*PAIRS-1:0] going_on = {{2*PAIRS{total[TOTAL-1]}}, total};
+wire [2*PAIRS-1:0] put_aside = {{2*PAIRS{aside[TOTAL-1]}}, aside};
 wire [2*PAIRS-1:0] sum;
 wire [PAIRS:0] carry;
 
@@ -34,16 +39,19 @@ genvar n;
 generate
     for (n = 0; n < PAIRS; n = n + 1) begin : chain
         CCU2C #(
-            .INIT0(16'hC60C), .INIT1(16'hC60C), .INJECT1_0("NO"), .INJECT1_1("NO")
+            .INIT0(16'h369C), .INIT1(16'h369C), .INJECT1_0("NO"), .INJECT1_1("NO")
         ) pair (
-            .CIN(carry[n]), .COUT(carry[n+1]),
-            .A0(base[2*n]), .B0(product[2*n]), .C0(first), .D0(1'b1), .S0(sum[2*n]),
-            .A1(base[2*n+1]), .B1(product[2*n+1]), .C1(first), .D1(1'b1), .S1(sum[2*n+1])
+            .CIN(carry[n]), .COUT(carry[n+1]), .A0(starts), .B0(product[2*n]),
+            .C0(going_on[2*n]), .D0(put_aside[2*n]), .S0(sum[2*n]), .A1(starts),
+            .B1(product[2*n+1]), .C1(going_on[2*n+1]), .D1(put_aside[2*n+1]), .S1(sum[2*n+1])
         );
     end
 endgenerate
 
-always @(posedge clk)
-    if (enable) total <= sum[TOTAL-1:0];
+always @(posedge clk) begin
+    if (counts) total <= sum[TOTAL-1:0];
+    if (forgets) aside <= 0;
+    else if (keeps) aside <= total;
+end
 
 endmodule

@@ -9,7 +9,6 @@ from settings import Settings
 from speech import datasets, evaluate_scores
 from stage import Result
 from torch import Tensor
-from tqdm import tqdm
 
 from data_prep.phones import PHONES_39
 from ernn import bundle
@@ -17,6 +16,7 @@ from ernn.asr import AcousticModel, Dataset, greedy
 from ernn.fixed import FixedPoint, Integers
 from ernn.quantize import IntegerModel, Ranges, calibrate, convert
 from hdl.convert import Options, export
+from hdl.schedule import Schedule
 from hdl.simulate import Simulator
 from hdl.synth import synthesize_folder
 
@@ -85,57 +85,41 @@ def quantities(model: IntegerModel, ranges: list[Ranges]) -> list[Result]:
 
 
 def hardware(folder: Path, settings: Settings, out: Path, results: dict[str, Result]) -> Result:
-    """Run whole test utterances through the RTL of every recurrent layer; synthesize it.
+    """Run whole test utterances through the RTL of the network; synthesize it.
 
-    Each layer takes what the RTL of the layer before gave, and must equal the integer model in
+    The accelerator runs all layers but the dense output layer, and must equal the integer model in
     every word.
     """
     model = bundle.load(out / "phase2" / "bundle")
     (test_set,) = datasets(out, ["test"])
     places = np.linspace(0, len(test_set) - 1, settings.hardware.utterances).round().astype(int)
-    rtl = [model.quantize(test_set.features[i].numpy()) for i in places]  # (time, input_size) each
-    integer = rtl
-    n_pe = settings.hardware.n_pe
-    folders = export(
+    frames = [model.quantize(test_set.features[i].numpy()) for i in places]  # (time, input_size)
+    program = export(
         Options(
             bundle=out / "phase2" / "bundle",
             out=folder / "rtl",
-            n_pe=n_pe,
+            n_pe=settings.hardware.n_pe,
             vectors=out / "features" / "test.safetensors",
         )
     )
-    layers = []
-    pairs = zip(model.recurrent(), folders, strict=True)
-    for layer, layer_folder in tqdm(pairs, "hardware", len(folders), unit="layer", disable=None):
-        simulator = Simulator(layer, n_pe, folder / "simulators")
-        run = simulator.run(rtl)
-        rtl, integer = run.outputs, [layer.run(x[:, None])[:, 0] for x in integer]
-        report = synthesize_folder(layer_folder)
-        cycles = run.cycles_per_frame
-        layers.append(
-            {
-                "cycles_per_frame": cycles,
-                "utilization": simulator.config.block_products / (n_pe * cycles),
-                "block_products": simulator.config.block_products,
-                "frames": len(run.finished),
-                "mismatches": sum(int((a != b).sum()) for a, b in zip(rtl, integer, strict=True)),
-                **report.to_json()["total"],
-            }
-        )
-    cycles = sum(layer["cycles_per_frame"] for layer in layers)
-    products = sum(layer["block_products"] for layer in layers)
+    network = program.model
+    run = Simulator(program.cfg, folder / "simulators").run(program, frames)
+    integer = [network.run(x[:, None])[:, 0] for x in frames]
+    resources = synthesize_folder(folder / "rtl").to_json()["total"]
+    cycles = run.cycles_per_frame
     return {
-        "n_pe": n_pe,
-        "utterances": len(rtl),
-        "frames": layers[0]["frames"],
-        "mismatches": sum(layer["mismatches"] for layer in layers),
+        "n_pe": program.cfg.n_pe,
+        "layers": len(network.layers),
+        "utterances": len(frames),
+        "frames": len(run.finished),
+        "words": sum(y.size for y in integer),
+        "mismatches": sum(int((a != b).sum()) for a, b in zip(run.outputs, integer, strict=True)),
+        "block_products": program.block_products,
         "cycles_per_frame": cycles,
-        "utilization": products / (n_pe * cycles),
-        "layers": layers,
-        "resources": {
-            name: sum(layer[name] for layer in layers) for name in ("dsp", "lut", "ff", "bram36")
-        },
-        "example": example(chosen_model(out, results), model, test_set, places[0], rtl[0]),
+        "scheduled_cycles_per_frame": Schedule(program).cycles_per_frame,
+        "utilization": program.limit / cycles,
+        "resources": {name: resources[name] for name in ("dsp", "lut", "ff", "bram36")},
+        "example": example(chosen_model(out, results), model, test_set, places[0], run.outputs[0]),
     }
 
 
@@ -149,7 +133,7 @@ def example(
         model: the integer model.
         test_set: the utterances.
         place: the utterance's place in it.
-        rtl: (time, hidden) what the RTL of the last recurrent layer gave.
+        rtl: (time, hidden) what the RTL gave; the model's last layer is the host's.
     """
     features = test_set.features[place]
     float_model = AcousticModel.load(chosen).eval()

@@ -68,13 +68,16 @@ def summarise(settings: Settings, corpus: str, results: dict[str, Result]) -> di
         "rtl": {
             key: hardware[key]
             for key in (
-                "frames",
-                "utterances",
-                "mismatches",
-                "cycles_per_frame",
                 "n_pe",
-                "utilization",
                 "layers",
+                "utterances",
+                "frames",
+                "words",
+                "mismatches",
+                "block_products",
+                "cycles_per_frame",
+                "scheduled_cycles_per_frame",
+                "utilization",
             )
         },
         "resources": hardware["resources"],
@@ -112,12 +115,6 @@ def markdown(settings: Settings, summary: dict[str, Any], results: dict[str, Res
             if not last
             else row(f"**{name}, chosen**", int(k), run, f"{phase2['test']:.2f}", core)
         )
-    layers = [
-        f"| {n} | {layer['cycles_per_frame']:.0f} | {100 * layer['utilization']:.0f} % | "
-        f"{layer['frames']} | {layer['mismatches']} | {layer['dsp']} | {layer['bram36']:g} | "
-        f"{layer['lut']:,} | {layer['ff']:,} |"
-        for n, layer in enumerate(hardware["layers"])
-    ]
     example = [f"{key:10}{' '.join(hardware['example'][key])}" for key in EXAMPLE]
     seconds = ", ".join(f"{stage} {value:.0f}" for stage, value in summary["seconds"].items())
     epochs = settings.compress.admm_epochs + settings.compress.epochs
@@ -131,8 +128,7 @@ def markdown(settings: Settings, summary: dict[str, Any], results: dict[str, Res
             "PER in %, greedy, 39 phones, silence counts; chosen on dev. The dense control "
             f"and every block size are trained {epochs} epochs from the same baseline "
             f"({settings.train.epochs} epochs). One seed: differences below 1.5 points say "
-            "nothing. Cycles are simulated (Verilator) and summed over the layers, resources are "
-            "those of Yosys for xc7, one core a layer.",
+            "nothing. Cycles are simulated (Verilator), resources are those of Yosys for xc7.",
             "",
             "| model | k | parameters | compression | PER dev | PER test | PER test, integer | "
             "cycles a frame | utilization | DSP | BRAM36 | LUT |",
@@ -147,12 +143,19 @@ def markdown(settings: Settings, summary: dict[str, Any], results: dict[str, Res
             *[f"- k = {k}: test {run['score']}" for k, run in phase1["variants"].items()],
             f"- integer model: test {phase2['score']}",
             "",
-            f"## Hardware: {rtl['n_pe']} PEs, {rtl['utterances']} whole test utterances a layer",
+            f"## Hardware: one accelerator of {rtl['n_pe']} PEs",
             "",
-            "| layer | cycles a frame | utilization | frames | mismatches | DSP | BRAM36 | LUT "
-            "| FF |",
-            "|---|---|---|---|---|---|---|---|---|",
-            *layers,
+            f"It runs the {rtl['layers']} recurrent layers; the dense output layer is the host's. "
+            f"{rtl['utterances']} whole test utterances went through its Verilog.",
+            "",
+            "| frames | words compared | mismatches | block products a frame | cycles a frame | "
+            "by the schedule | utilization | DSP | BRAM36 | LUT | FF |",
+            "|---|---|---|---|---|---|---|---|---|---|---|",
+            f"| {rtl['frames']} | {rtl['words']:,} | {rtl['mismatches']} | "
+            f"{rtl['block_products']:,} | {rtl['cycles_per_frame']:.0f} | "
+            f"{rtl['scheduled_cycles_per_frame']:.0f} | {100 * rtl['utilization']:.0f} % | "
+            f"{resources['dsp']} | {resources['bram36']:g} | {resources['lut']:,} | "
+            f"{resources['ff']:,} |",
             "",
             f"{hardware['example']['id']}, as the reference has it and as it is recognised:",
             "",

@@ -43,7 +43,7 @@ class Hardware:
     """What is simulated and synthesized."""
 
     n_pe: int
-    utterances: int  # whole test utterances through the RTL of every layer
+    utterances: int  # whole test utterances through the RTL
     calibration_utterances: int  # training utterances that choose the formats
 
 

@@ -11,8 +11,8 @@ from networks import CORE, PROGRAMS, SYSTEM
 
 from hdl.accelerator import image
 from hdl.axis import byte_bits
+from hdl.compiler import compile_model, configure
 from hdl.image import Error
-from hdl.program import compile_model, configure
 
 IMAGES = {name: image(program).tobytes() for name, program in PROGRAMS.items()}
 BITS_IN, BITS_OUT = byte_bits(CORE.activation), byte_bits(CORE.row_length)

@@ -6,8 +6,8 @@ from layers import formats, random_layer, random_linear
 
 from ernn.fixed import FixedPoint
 from ernn.quantize.integer import IntegerModel
+from hdl.compiler import compile_model, configure
 from hdl.config import CELLS, Span
-from hdl.program import compile_model, configure
 
 GATE, INPUT = FixedPoint(8, 6), FixedPoint(8, 5)
 """Of what recurrent layers without projection give, and of the networks' inputs."""

@@ -10,16 +10,9 @@ from layers import formats, random_layer, random_linear
 from networks import CORE, GATE, INPUT, PROGRAMS, SYSTEM, covering, network
 
 from ernn.fixed import FixedPoint
+from hdl.compiler import compile_model, configure
 from hdl.config import CoreConfig, Span
-from hdl.program import (
-    Units,
-    compile_model,
-    configure,
-    load_address_bits,
-    load_data_bits,
-    pack,
-    unpack,
-)
+from hdl.program import Units, load_address_bits, load_data_bits, pack, unpack
 
 LSTM = network(random_layer("lstm", 4, 7, 9, formats()))
 GRU = network(random_layer("gru", 4, 7, 9, formats()))

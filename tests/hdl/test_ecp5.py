@@ -32,17 +32,23 @@ def multiply_case(a, b):
     return Case(multiply, ports, {}, inputs, {}, 1)
 
 
-def scale_case(a, factor):
+def scale_case(a, factor, offset=0):
     rng = random.Random(a)
     ports = {"a": word(a), "product": word(a + 16)}
-    return Case(scale, ports, {"factor": factor}, {"a": words(rng, a, CYCLES)}, {}, 1)
+    parameters = {"factor": factor, "offset": offset}
+    return Case(scale, ports, parameters, {"a": words(rng, a, CYCLES)}, {}, 1)
 
 
 def multiply_accumulate_case(operand, factor, total):
+    """The sum put aside is forgotten and the sum starts from it before anything counts."""
     rng = random.Random(operand)
-    ports = {name: bit() for name in ("first", "enable")}
+    ports = {name: bit() for name in ("starts", "counts", "keeps", "forgets")}
     ports |= {"operand": word(operand), "factor": word(factor), "total": word(total)}
-    inputs = {name: [1] * 4 + rng.choices([0, 1], k=CYCLES - 4) for name in ("first", "enable")}
+    chances = {"starts": 0.5, "counts": 0.7, "keeps": 0.3, "forgets": 0.1}
+    inputs = {
+        name: [1] * 4 + [int(rng.random() < chance) for _ in range(CYCLES - 4)]
+        for name, chance in chances.items()
+    }
     inputs["operand"] = words(rng, operand, CYCLES)
     inputs["factor"] = words(rng, factor, CYCLES)
     return Case(multiply_accumulate, ports, {}, inputs, {}, 4)
@@ -103,7 +109,7 @@ def small_cases():
     return [
         multiply_case(18, 14),
         scale_case(18, 11585),
-        scale_case(13, -21407),
+        scale_case(13, -21407, 8192),
         multiply_accumulate_case(18, 18, 48),
         multiply_accumulate_case(15, 13, 37),
         memory_case(208, 96),

@@ -76,6 +76,13 @@ def test_dsps(tmp_path):
     assert resources(cases, tmp_path).dsp == 2 * (0 + 2 + 14)
 
 
+def test_narrow_takes_nothing_where_lengths_are_equal(tmp_path):
+    """Flip-flops of ``narrow``'s delay are there only where it chooses."""
+    equal, other = (resources([inverse(4, 12, a)], tmp_path / str(a)) for a in (12, 11))
+    assert equal.dsp == other.dsp == 0
+    assert equal.ff + equal.lut < other.ff + other.lut
+
+
 def test_vectors():
     """The vectors saturate some words, and leave most of them alone."""
     output = FixedPoint(12, 8)

@@ -10,8 +10,9 @@ from networks import network
 from ernn.fixed import FixedPoint
 from hdl.accelerator import accelerator, accelerator_arguments, image
 from hdl.axis import byte_bits
+from hdl.compiler import compile_model, configure
 from hdl.module import convert
-from hdl.program import compile_model, configure, pack
+from hdl.program import pack
 from hdl.tools import run_tool
 
 BENCH = Path(__file__).with_name("four_state.v")

@@ -424,6 +424,18 @@ def test_resources_of_a_pe(k, tmp_path):
     assert found.ff <= cfg.sums_bits + cfg.products * cfg.weight
 
 
+def test_resources_of_a_group(tmp_path):
+    """D PEs, and beside them registers of the chain and hardly a LUT."""
+    cfg = CoreConfig(8, **FULL_SIZE, fold=2)
+    bus, load = Bus(cfg), Load(cfg)
+    ports = {"bus_i": bus, "bus_o": Bus(cfg), "load_i": load, "load_o": Load(cfg)}
+    found = measured(pe_group, ports | {"sums": bits(4 * cfg.sums_bits)}, cfg, tmp_path)
+    chain = sum(map(len, (*vars(bus).values(), *vars(load).values())))
+    assert found.dsp == 4 * cfg.products
+    assert found.lut <= 4 * 45
+    assert found.ff <= chain + 4 * (cfg.sums_bits + cfg.products * cfg.weight)
+
+
 def test_resources_of_a_row_end(tmp_path):
     """One part of a row, one shift and one length: nothing chooses."""
     cfg = CoreConfig(8, **FULL_SIZE, accumulator_shift=Span(10, 10))

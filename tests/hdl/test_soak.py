@@ -6,7 +6,7 @@ from layers import formats, random_layer, random_linear
 from networks import GATE, network
 
 from ernn.fixed import FixedPoint
-from hdl.program import compile_model, configure
+from hdl.compiler import compile_model, configure
 from hdl.simulate import Simulator
 
 FRAMES, CHUNK = 100_000, 5_000

@@ -4,11 +4,11 @@ import pytest
 from layers import formats, random_layer
 from myhdl import Signal, always, always_comb, block, intbv
 
-from hdl.core import core, core_arguments
+from ernn.quantize.integer import IntegerModel
+from hdl.accelerator import accelerator, accelerator_arguments
+from hdl.compiler import configure
 from hdl.module import convert, module
-from hdl.pe import products
-from hdl.program import configure
-from hdl.synth import Resources, main, synthesize, synthesize_core, tally
+from hdl.synth import Resources, main, synthesize, synthesize_accelerator, tally
 from hdl.tools import SimulationError
 
 
@@ -103,13 +103,15 @@ def test_cells_are_counted_by_what_they_take():
     assert set(report.modules) == {"top", "mid", "leaf"}
 
 
-def test_a_core(tmp_path):
-    layer = random_layer("lstm", 4, 12, 8, formats())
-    four, eight = (synthesize_core(layer, n_pe) for n_pe in (4, 8))
+def test_an_accelerator():
+    """Every group more costs its PEs' DSPs, and no more of them."""
+    model = IntegerModel((random_layer("lstm", 4, 12, 8, formats()),))
+    products = configure(model, 4).products
+    four, eight = (synthesize_accelerator(configure(model, n_pe)) for n_pe in (4, 8))
     count, pe = eight.modules["pe"]
     assert count == 8
-    assert pe.dsp == products(4)
-    assert eight.total.dsp - four.total.dsp == 4 * products(4)
+    assert pe.dsp == products
+    assert eight.total.dsp - four.total.dsp == 4 * products
 
 
 def test_what_yosys_refuses_is_told(tmp_path):
@@ -120,15 +122,15 @@ def test_what_yosys_refuses_is_told(tmp_path):
 
 
 def test_a_folder_of_hdl_convert_is_synthesized_into_a_report(tmp_path, capsys, monkeypatch):
-    layer = random_layer("lstm", 4, 4, 4, formats())
-    convert(core, core_arguments(configure(layer, 4)), tmp_path / "verilog")
+    cfg = configure(IntegerModel((random_layer("gru", 4, 4, 4, formats()),)), 4)
+    convert(accelerator, accelerator_arguments(cfg), tmp_path / "verilog")
     monkeypatch.setattr("sys.argv", ["hdl.synth", "--folder", str(tmp_path)])
     assert main() == 0
     total = json.loads((tmp_path / "resources.json").read_text())["total"]
-    assert total["dsp"] == synthesize_core(layer, 4).total.dsp > 0
+    assert total["dsp"] > 4 * cfg.products
     table = (tmp_path / "resources.md").read_text()
     assert capsys.readouterr().out == table
-    assert f"| core | 1 | {total['dsp']} |" in table
+    assert f"| accelerator | 1 | {total['dsp']} |" in table
 
 
 def test_a_folder_without_verilog_gets_one_line_and_exit_code_2(tmp_path, capsys, monkeypatch):

@@ -91,6 +91,11 @@ def test_rtl_equals_the_integer_model_and_the_report_says_so(whole: Path) -> Non
     assert results["rtl"]["mismatches"] == 0
     assert results["rtl"]["utterances"] == 3
     assert results["rtl"]["frames"] > 50
+    assert results["rtl"]["layers"] == 2
+    assert results["rtl"]["words"] == 24 * results["rtl"]["frames"]
+    assert results["rtl"]["cycles_per_frame"] == pytest.approx(
+        results["rtl"]["scheduled_cycles_per_frame"], rel=0.01
+    )
     assert results["model"] == {"cell": "lstm", "hidden": 24, "layers": 2, "block_size": 8}
     assert results["seed"] == 3
     assert set(results["per"]["circulant"]) == {"4", "8"}
