@@ -97,7 +97,7 @@ class Schedule:
         start = max(self._free, self._input(number) + 1 + relaxed, self._taken + FETCH + 1)
         if number >= 2:
             start = max(start, self._cells_done[number - 2] + 1 + relaxed)
-        start = max(start, self._room(number))
+        start = max(start, self._room(number) + relaxed)
         self._free = start
         for op in program.matrix:
             while waiting and self._needs(op, number):

@@ -44,7 +44,8 @@ def arguments(function):
             return {**ports, "i": Stream(3), "o": Stream(3)}
         case "frame_input":
             ports |= {"s": input_stream(CORE), "o": BlockStream(CORE), "frame_blocks": bits(2)}
-            return {**ports, "error": bit(), "cfg": CORE, "depth": 4}
+            ports |= {name: bit() for name in ("enable", "error", "coming")}
+            return {**ports, "cfg": CORE, "depth": 4}
         case "frame_output":
             return {**ports, "i": GroupStream(CORE), "m": output_stream(CORE), "cfg": CORE}
         case "loader":
