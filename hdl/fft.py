@@ -29,6 +29,7 @@ from hdl.arith import (
 )
 from hdl.config import BLOCK_SIZES
 
+
 def check_block_size(block_size):
     """Raise ValueError unless the RTL has this block size."""
     if block_size not in BLOCK_SIZES:

@@ -459,9 +459,9 @@ def row_end(clk, sums, more, shift, narrow, spectrum, cfg):
     Equals :func:`ernn.fixed.round_spectrum` bit for bit.
 
     Latency, resources
-        ``row_end_latency(cfg)`` cycles, a row or a part of one a cycle; no DSP. The half of the rounding
-        is where the addition begins. If F = 1, ``more`` takes nothing; if the shift has one value,
-        ``shift`` takes nothing; if A = P, ``narrow`` takes nothing.
+        ``row_end_latency(cfg)`` cycles, a row or a part of one a cycle; no DSP. The half of the
+        rounding is where the addition begins. If F = 1, ``more`` takes nothing; if the shift has
+        one value, ``shift`` takes nothing; if A = P, ``narrow`` takes nothing.
 
     Ports
         sums : cfg.products sums of cfg.accumulator_length bits, what a :func:`pe` gives

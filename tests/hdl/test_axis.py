@@ -38,16 +38,20 @@ class Frames:
         self.blocks, self.depth = blocks, depth
         self.coming, self.waiting, self.out = [], deque(), [None] * registers
         self.drop = self.anew = self.error = False
+        self.relaxed, self.room = registers > 1, False
 
     def empty(self):
         return Frames(self.blocks, self.depth, len(self.out))
 
     def ports(self, o_ready):
-        ready = self.drop or len(self.coming) + len(self.waiting) < self.depth
+        room = len(self.coming) + len(self.waiting) < self.depth
+        ready = self.drop or (self.room if self.relaxed else room)
         return ready, self.out[0] is not None, self.out[0], self.error
 
     def clock(self, word, o_ready):
         i_ready, *_ = self.ports(o_ready)
+        room = len(self.coming) + len(self.waiting) < self.depth
+        self.room = room and not (word is not None and i_ready)
         shift(self.out, self.waiting, o_ready)
         if word is None or not i_ready:
             return

@@ -133,7 +133,7 @@ def network(seed):
 def test_classify(tmp_path, capsys, monkeypatch):
     """The command line, a board with a real accelerator, and the classes of the integer model.
 
-    Two images one after the other, an utterance each; the board's clock is ``DIVIDER`` cycles a bit.
+    Two images one after the other, an utterance each.
     """
     program = verilated(ulx3s.convert_core(ulx3s.CORE, tmp_path / "board", divider=DIVIDER))
     for seed in 0, 1:
