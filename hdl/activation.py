@@ -21,6 +21,7 @@ from hdl.arith import (
     clip,
     clip_sum,
     constant,
+    hold,
     multiply,
     raised_length,
     register,
@@ -33,8 +34,8 @@ from hdl.config import Span
 
 
 def activation_latency(relaxed):
-    """Cycles from x to y of :func:`activation`: 4 or, relaxed, 5."""
-    return 4 + relaxed
+    """Cycles from x to y of :func:`activation`: 4 or, relaxed, 6."""
+    return 4 + 2 * relaxed
 
 
 @dataclass(frozen=True)
@@ -164,7 +165,7 @@ def activation(clk, x, y, unit, control, choice=None, early=None, shift=0, relax
 
     Parameters
         shift : of x
-        relaxed : clip in two cycles
+        relaxed : clip, and look up, in two cycles each
     """
     offset_length = unit.offset_length
     content = [segments(table, offset_length) for table in unit.tables]
@@ -201,9 +202,11 @@ def activation(clk, x, y, unit, control, choice=None, early=None, shift=0, relax
         def find():
             address.next = concat(choice, fine[top:offset_length])
 
+    within = offset if not relaxed else word(len(offset))
+
     @always(clk.posedge)
     def keep_offset():
-        offset.next = fine[offset_length:]
+        within.next = fine[offset_length:]
 
     @always_comb
     def add_start():
@@ -217,9 +220,10 @@ def activation(clk, x, y, unit, control, choice=None, early=None, shift=0, relax
         clipping,
         shift_left_by(clipped, fine, control.shift),
         find,
-        rom(clk, address, start, starts),
-        rom(clk, address, rise, rises),
+        rom(clk, address, start, starts, 1 + relaxed),
+        rom(clk, address, rise, rises, 1 + relaxed),
         keep_offset,
+        hold(clk, [within], [offset], relaxed),
         multiply(clk, rise, offset, product),
         register(clk, start, start_late),
         add_start,

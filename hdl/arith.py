@@ -562,14 +562,53 @@ def clip_sum(clk, early, late, clipped, lowest, highest, shift=0, stages=1):
 
 
 @block
-def rom(clk, address, q, content):
-    """Constants to choose from: q is that of an address, one cycle later."""
+def rom(clk, address, q, content, stages=1):
+    """Constants to choose from: q is that of an address, 1 or 2 cycles later.
+
+    Two stages look up a half of the constants each, and then choose.
+    """
+    if stages == 2:
+        half, top = len(content) // 2, len(address) - 1
+        part, upper, low, high = bits(top), bit(), Signal(q.val), Signal(q.val)
+        return (
+            cut_bits(address, part, 0, top),
+            pick(clk, address, upper),
+            rom(clk, part, low, content[:half]),
+            rom(clk, part, high, content[half:]),
+            select(clk, upper, high, low, q),
+        )
 
     @always(clk.posedge)
     def look_up():
         q.next = content[address]
 
     return look_up
+
+
+@block
+def pick(clk, address, top):
+    """The highest bit of an address, one cycle later."""
+    place = len(address) - 1
+
+    @always(clk.posedge)
+    def store():
+        top.next = address[place]
+
+    return store
+
+
+@block
+def select(clk, condition, yes, no, q):
+    """Q is ``yes`` if the condition holds, else ``no``, one cycle later."""
+
+    @always(clk.posedge)
+    def store():
+        if condition:
+            q.next = yes
+        else:
+            q.next = no
+
+    return store
 
 
 @leaf

@@ -49,8 +49,8 @@ def frame_input(clk, rst, s, o, enable, frame_blocks, error, coming, cfg, depth)
 
     Latency, resources
         A frame's first block is offered 2 cycles after the transfer of its last, relaxed 3; a block
-        a cycle. One memory of ``depth`` blocks (a power of two) with its output register. Frames of
-        ``depth`` / 2 blocks at most do not wait for each other.
+        a cycle, relaxed every other cycle. One memory of ``depth`` blocks (a power of two) with its
+        output register. Frames of ``depth`` / 2 blocks at most do not wait for each other.
 
     Ports
         s : input_stream(cfg)   word n of a block at bits n * byte_bits(A), what is above its A
@@ -83,9 +83,25 @@ def frame_input(clk, rst, s, o, enable, frame_blocks, error, coming, cfg, depth)
     out_ready, out_valid = (bit(), bit()) if cfg.relaxed else (o.ready, o.valid)
     at_end, past, drop, anew, first, kept, failed = (bit() for _ in range(7))
 
+    if cfg.relaxed:
+
+        @always(clk.posedge)
+        def places():
+            at_end.next = place == frame_blocks
+            past.next = place >= frame_blocks
+            room.next = ((write[index:] != read[index:]) or (write[index] == read[index])) and not (
+                taken or rst
+            )
+    else:
+
+        @always_comb
+        def places():
+            at_end.next = place == frame_blocks
+            past.next = place >= frame_blocks
+            room.next = (write[index:] != read[index:]) or (write[index] == read[index])
+
     @always_comb
     def transfers():
-        room.next = (write[index:] != read[index:]) or (write[index] == read[index])
         pop.next = (written != read) and (out_ready or not valid)
         out_valid.next = valid
         coming.next = o.valid or valid or (written != read)
@@ -99,8 +115,6 @@ def frame_input(clk, rst, s, o, enable, frame_blocks, error, coming, cfg, depth)
 
     @always_comb
     def frame():
-        at_end.next = place == frame_blocks
-        past.next = place >= frame_blocks
         if place == 0:
             first.next = s.tuser[0] or anew
         else:
@@ -180,7 +194,7 @@ def frame_input(clk, rst, s, o, enable, frame_blocks, error, coming, cfg, depth)
         if push:
             kept.next = first
 
-    return logic, transfers, accept, frame, pack, memory, unpack, give, take, keep
+    return logic, places, transfers, accept, frame, pack, memory, unpack, give, take, keep
 
 
 @block

@@ -49,9 +49,9 @@ def loader(
 
     Latency, resources
         A word a cycle, relaxed every fourth; the image waits after word 2 for a cycle, and while
-        the core is busy. ``load`` follows the last word of an entry by a cycle, ``enable`` and
-        ``status`` the last word of an image. About 300 LUTs, 32-bit CRC among them, and a register
-        of an entry.
+        the core is busy. ``load`` follows the last word of an entry by a cycle, relaxed by four,
+        ``enable`` and ``status`` the last word of an image. About 300 LUTs, 32-bit CRC among them,
+        and a register of an entry.
 
     Ports
         config : AxiStream(32)      images, TLAST on the CRC word
@@ -84,7 +84,7 @@ def loader(
     wrong_magic, foreign_word, bad_length, bad_section = (bit() for _ in range(4))
     words = AxiStream(32) if relaxed else config
     unit = bits(unit_bits)
-    crc, crc_next = bits(32), bits(32)
+    crc, mirrored, crc_half, crc_next = (bits(32) for _ in range(4))
 
     @always_comb
     def handshake():
@@ -98,7 +98,7 @@ def loader(
         loading.next = state != states.MAGIC
 
     # a relaxed loader keeps every word for two cycles before it takes it: what depends on the word
-    # alone is in registers after one of them, and what judges of it after the other
+    # and the CRC is in registers after one of them, and what that leads to after the other
     settle = always(clk.posedge) if relaxed else always_comb
 
     @settle
@@ -114,16 +114,29 @@ def loader(
 
     @settle
     def compare():
-        crc_wrong.next = 0
+        crc_wrong.next = words.tdata != mirrored
+
+    @always_comb
+    def mirror():
         for n in range(32):
-            if words.tdata[n] != crc[31 - n]:
-                crc_wrong.next = 1
+            mirrored.next[n] = crc[31 - n]
 
     @settle
     def divide():
         c = modbv(0)[32:]
         c[:] = ~crc
-        for n in range(32):
+        for n in range(16):
+            if c[31] != words.tdata[n]:
+                c[:] = concat(c[31:], False) ^ POLYNOMIAL
+            else:
+                c[:] = concat(c[31:], False)
+        crc_half.next = c
+
+    @settle
+    def divide_on():
+        c = modbv(0)[32:]
+        c[:] = crc_half
+        for n in range(16, 32):
             if c[31] != words.tdata[n]:
                 c[:] = concat(c[31:], False) ^ POLYNOMIAL
             else:
@@ -243,7 +256,9 @@ def loader(
         places,
         look,
         compare,
+        mirror,
         divide,
+        divide_on,
         judge,
         control,
         digest,

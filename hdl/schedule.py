@@ -93,11 +93,12 @@ class Schedule:
         self.frames.append(frame)
         rows: list[int] = []  # the first cycle in which the cells can use a row group
         waiting = list(program.cell)
-        relaxed = program.cfg.relaxed  # and so a register after each decision
-        start = max(self._free, self._input(number) + 1 + relaxed, self._taken + FETCH + 1)
+        relaxed = program.cfg.relaxed  # and so a register before and after each decision
+        begin = 1 + relaxed
+        start = max(self._free, self._input(number) + 2 * begin - 1, self._taken + FETCH + begin)
         if number >= 2:
-            start = max(start, self._cells_done[number - 2] + 1 + relaxed)
-        start = max(start, self._room(number) + relaxed)
+            start = max(start, self._cells_done[number - 2] + 2 * begin - 1)
+        start = max(start, self._room(number) + 2 * relaxed)
         self._free = start
         for op in program.matrix:
             while waiting and self._needs(op, number):
@@ -150,7 +151,7 @@ class Schedule:
                 op_end = ends_row and segment_end and n == len(drains) - 1
                 fetched = self._taken + FETCH if op_end and op is not last else 0
                 if cfg.relaxed:
-                    self._free = max(offered + 1 + segment_end, fetched + 1)
+                    self._free = max(offered + 1 + segment_end + op_end, fetched + 2 * op_end)
                 else:
                     cycle = max(cycle, fetched)
                     self._free = cycle + 1

@@ -375,10 +375,13 @@ def matrix_sequencer(
         )
 
     @always_comb
+    def row_ends():
+        row_end.next = segment_end and (second or not op.two) and not ahead
+
+    @(always(clk.posedge) if relaxed else always_comb)
     def ends():
         row_over.next = (second or not op.two) and not ahead
         op_over.next = (second or not op.two) and not ahead and pass_last
-        row_end.next = segment_end and (second or not op.two) and not ahead
 
     @always_comb
     def uses():
@@ -398,21 +401,28 @@ def matrix_sequencer(
         needed.next = sizes.output_groups + 1
         start.next = possible and program.valid and (finish or not running)
 
-    @always_comb
+    @(always(clk.posedge) if relaxed else always_comb)
     def next_operation():
-        load.next = start or (turn and op_over and not op.end)
+        load.next = (start or (turn and op_over and not op.end)) and not rst
 
     @always_comb
     def take():
         program.take.next = load
 
     @always(clk.posedge)
-    def position():
+    def run():
         if rst:
             running.next = 0
+        elif start:
+            running.next = 1
+        elif finish:
+            running.next = 0
+
+    @always(clk.posedge)
+    def position():
+        if rst:
             row_start.next = 1
         elif load:
-            running.next = 1
             column.next = nxt.base0
             second.next = 0
             row.next = 0
@@ -431,8 +441,6 @@ def matrix_sequencer(
                 else:
                     column.next = op.base0
                     second.next = 0
-                if op_over:
-                    running.next = 0
             else:
                 column.next = op.base1
                 second.next = 1
@@ -506,7 +514,9 @@ def matrix_sequencer(
 
     if relaxed:
         walk = [
-            walk_relaxed(clk, rst, running, segment_end, op, op_over, program, go, issue, turn),
+            walk_relaxed(
+                clk, rst, running, load, segment_end, op, op_over, program, go, issue, turn
+            ),
             await_step(clk, rst, issue, offer, step, names, written, held, go),
         ]
     else:
@@ -519,6 +529,7 @@ def matrix_sequencer(
     return (
         select,
         places,
+        row_ends,
         ends,
         uses,
         walk,
@@ -527,6 +538,7 @@ def matrix_sequencer(
         next_frame,
         next_operation,
         take,
+        run,
         position,
         weights,
         frames,
@@ -572,11 +584,11 @@ def walk_at_once(running, segment_end, op, op_over, program, written, step, held
 
 
 @block
-def walk_relaxed(clk, rst, running, segment_end, op, op_over, program, go, issue, turn):
+def walk_relaxed(clk, rst, running, load, segment_end, op, op_over, program, go, issue, turn):
     """Offer a step as soon as the one before is taken; the cycle after a segment's last, turn.
 
     Ports
-        running, segment_end, op, op_over, program : of the sequencer
+        running, load, segment_end, op, op_over, program : of the sequencer
         go : the step that was offered is taken
         issue : a step is offered
         turn : to the next segment, row or operation
@@ -585,7 +597,7 @@ def walk_relaxed(clk, rst, running, segment_end, op, op_over, program, go, issue
 
     @always_comb
     def decide():
-        issue.next = running and not turning and (go or not full)
+        issue.next = running and not load and not turning and (go or not full)
         turn.next = turning and not (op_over and not op.end and not program.valid)
 
     @always(clk.posedge)
@@ -726,7 +738,17 @@ def drain(clk, rst, issue, step, held, tags, cfg):
     @always_comb
     def compare():
         last.next = left == 0
-        held.next = active and left != 0
+
+    @always(clk.posedge)
+    def hold():
+        if rst:
+            held.next = 0
+        elif issue and step.row_end and step.pass_last:
+            held.next = step.groups_last != 0
+        elif issue and step.row_end:
+            held.next = step.groups != 0
+        else:
+            held.next = active and left != 0 and left != 1
 
     @always(clk.posedge)
     def control():
@@ -762,7 +784,7 @@ def drain(clk, rst, issue, step, held, tags, cfg):
         tags.done.next = active and place == all_places
         tags.end.next = frame_last and last
 
-    return compare, control, formats, tag
+    return compare, hold, control, formats, tag
 
 
 class CellCommand:

@@ -1,19 +1,48 @@
-"""A bitstream for an ULX3S: an accelerator behind its USB serial port, clocked by a PLL."""
+"""A bitstream for an ULX3S: an accelerator behind its USB serial port, clocked by a PLL.
+
+    python -m hdl.ecp5.ulx3s --bitstream board.bit
+
+Places and routes the accelerator ``CORE`` and prints its clocks and cells. What it runs is an image
+for ``CORE``, which :mod:`hdl.client` sends.
+"""
 
 import shutil
+import sys
+import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import tyro
+
 from hdl import ecp5
+from hdl.accelerator import accelerator
 from hdl.arith import bit, bits
+from hdl.axis import input_stream, output_stream
 from hdl.board import board
+from hdl.config import CoreConfig, Span
+from hdl.tools import SimulationError
 
 TOP = "ulx3s"
 OSCILLATOR = 25.0
 """MHz of the board's clock."""
 BAUD = 1_000_000
+FREQUENCY = 150.0
+"""MHz of the accelerator's clock."""
 CONSTRAINTS = ecp5.HERE / "ulx3s.lpf"
+
+CORE = CoreConfig(
+    block_size=4,
+    n_pe=8,
+    **{"weight": 8, "activation": 10, "preactivation": 12, "cell": 12, "accumulator_length": 26},
+    **{"accumulator_shift": Span(7, 8), "peephole_shift": Span(0, 0)},
+    **{"preactivation_fraction": Span(8, 8), "cell_fraction": Span(8, 8)},
+    **{"weight_depth": 256, "column_depth": 32, "cell_depth": 32, "row_depth": 32},
+    **{"program_depth": 4, "fifo_depth": 32},
+    relaxed=True,
+)
+"""A core for an LSTM of 64 cells between 40 inputs and 40 classes."""
 
 
 def pll(frequency: float) -> dict[str, int]:
@@ -96,3 +125,51 @@ def build(
         constraints=CONSTRAINTS,
         bitstream=bitstream,
     )
+
+
+def convert_core(
+    cfg: CoreConfig, folder: str | Path, *, divider: int, depth: int = 1024
+) -> list[Path]:
+    """:func:`convert_board` of a whole accelerator."""
+    words = input_stream(cfg).tdata, output_stream(cfg).tdata
+    sizes = dict(zip(("input_bytes", "output_bytes"), (len(w) // 8 for w in words), strict=True))
+    parameters = {"cfg": cfg}
+    return convert_board(accelerator, parameters, folder, divider=divider, depth=depth, **sizes)
+
+
+@dataclass(frozen=True)
+class Options:
+    """Make the bitstream of ``CORE``.
+
+    Attributes:
+        bitstream: the file.
+        seed: of the placer.
+        frequency: of the accelerator's clock in MHz.
+        baud: bits a second of the serial port.
+    """
+
+    bitstream: Path
+    seed: int = 1
+    frequency: float = FREQUENCY
+    baud: int = BAUD
+
+
+def main() -> int:
+    """Run the command line."""
+    options = tyro.cli(Options, description="Make the bitstream of an accelerator for an ULX3S.")
+    try:
+        cycles = divider(options.frequency, options.baud)
+        with tempfile.TemporaryDirectory() as folder:
+            files = convert_core(CORE, folder, divider=cycles)
+            made = options.bitstream.resolve()
+            timing = build(files, options.frequency, seed=options.seed, bitstream=made)
+    except (OSError, ValueError, SimulationError) as error:
+        print(f"hdl.ecp5.ulx3s: {error}", file=sys.stderr)
+        return 2
+    print(timing.to_markdown())
+    print(timing.critical)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

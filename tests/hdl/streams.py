@@ -4,6 +4,16 @@ import random
 from collections import deque
 
 
+def shift(stages, waiting, ready):
+    """A clock edge of registers behind a queue: the word of the first leaves if ``ready``."""
+    for n in range(len(stages)):
+        ready = ready or stages[n] is None
+        if ready and n + 1 < len(stages):
+            stages[n] = stages[n + 1]
+        elif ready:
+            stages[n] = waiting.popleft() if waiting else None
+
+
 def drive(twin, words, idle, stall, reset=None, tail=10):
     """Offer the words with random pauses, keeping the contract, and take what comes at random.
 

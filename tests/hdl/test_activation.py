@@ -8,7 +8,7 @@ from myhdl import block
 from ernn import fixed
 from ernn.activations import SIGMOID, TANH
 from ernn.fixed import FixedPoint
-from hdl.activation import ACTIVATION_LATENCY, Controls, Unit, activation, controls
+from hdl.activation import Controls, Unit, activation, activation_latency, controls
 from hdl.arith import bit, bits, word
 from hdl.config import Span
 
@@ -32,22 +32,22 @@ def unit_of(names, *formats):
 
 
 @block
-def unit_alone(clk, x, offset, choice, y, description):
+def unit_alone(clk, x, offset, choice, y, description, relaxed=False):
     """A unit and its controls; the offset and the choice stay as they are."""
     unit = unit_of(*description)
     control = Controls(unit)
     choose = None if len(unit.functions) == 1 else choice
     return (
         controls(clk, offset, choice, control, unit),
-        activation(clk, x, y, unit, control, choose),
+        activation(clk, x, y, unit, control, choose, relaxed=relaxed),
     )
 
 
-def case(description, choice, fraction_length, guard_bits):
+def case(description, choice, fraction_length, guard_bits, relaxed):
     """Every word of ``guard_bits`` more than the source has."""
     unit = unit_of(*description)
     table = unit.table(choice, fraction_length)
-    length = unit.word_length + guard_bits
+    length, latency = unit.word_length + guard_bits, activation_latency(relaxed)
     x = np.arange(-(1 << (length - 1)), 1 << (length - 1))
     ports = {
         "x": word(length),
@@ -56,22 +56,20 @@ def case(description, choice, fraction_length, guard_bits):
         "y": word(unit.output.word_length),
     }
     inputs = {
-        "x": np.pad(x, (SETTLED, ACTIVATION_LATENCY)),
-        "offset": np.full(
-            SETTLED + len(x) + ACTIVATION_LATENCY, unit.fractions.high - fraction_length
-        ),
-        "choice": np.full(SETTLED + len(x) + ACTIVATION_LATENCY, choice),
+        "x": np.pad(x, (SETTLED, latency)),
+        "offset": np.full(SETTLED + len(x) + latency, unit.fractions.high - fraction_length),
+        "choice": np.full(SETTLED + len(x) + latency, choice),
     }
     source = FixedPoint(unit.word_length, fraction_length)
     y = fixed.activation(source.saturate(x), table)
-    latency = SETTLED + ACTIVATION_LATENCY
-    return Case(unit_alone, ports, {"description": description}, inputs, {"y": y}, latency)
+    parameters = {"description": description, "relaxed": relaxed}
+    return Case(unit_alone, ports, parameters, inputs, {"y": y}, SETTLED + latency)
 
 
-def cases(description, guard_bits):
+def cases(description, guard_bits, relaxed=False):
     unit = unit_of(*description)
     return [
-        case(description, choice, fraction_length, guard_bits)
+        case(description, choice, fraction_length, guard_bits, relaxed)
         for choice in range(len(unit.functions))
         for fraction_length in unit.fractions.values
     ]
@@ -81,7 +79,8 @@ def cases(description, guard_bits):
     ("guard_bits", "simulators"), [(0, ["myhdl", "verilator"]), (2, ["verilator"])]
 )
 def test_every_input(guard_bits, simulators, tmp_path):
-    check([c for unit in UNITS for c in cases(unit, guard_bits)], tmp_path, simulators)
+    units = [c for unit in UNITS for c in cases(unit, guard_bits)]
+    check([*units, *cases(UNITS[-2], guard_bits, relaxed=True)], tmp_path, simulators)
 
 
 @pytest.mark.parametrize("simulator", ["icarus", "ghdl"])

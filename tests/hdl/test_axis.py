@@ -4,7 +4,7 @@ import random
 from collections import deque
 
 import pytest
-from streams import drive
+from streams import drive, shift
 
 from hdl.arith import bit, bits
 from hdl.axis import (
@@ -24,6 +24,7 @@ from hdl.tools import check_vhdl, lint, run_icarus, run_myhdl, run_vectors
 
 CORES = {
     "4-ragged": CoreConfig(4, 4, activation=12, preactivation=18, cell_fraction=Span(8, 10)),
+    "4-relaxed": CoreConfig(4, 4, activation=12, cell_fraction=Span(8, 10), relaxed=True),
     "8-slices-2": CoreConfig(8, 8, slices=2),
     "4-slices-4": CoreConfig(4, 16, slices=4, activation=13, cell_fraction=Span(8, 11)),
 }
@@ -33,22 +34,25 @@ STALLS = [(0, 0), (0, 0.7), (0.5, 0), (0.3, 0.5)]
 class Frames:
     """The twin of frame_input; words are (data, first, last)."""
 
-    def __init__(self, blocks, depth):
+    def __init__(self, blocks, depth, registers=1):
         self.blocks, self.depth = blocks, depth
-        self.coming, self.waiting, self.output = [], deque(), None
+        self.coming, self.waiting, self.out = [], deque(), [None] * registers
         self.drop = self.anew = self.error = False
+        self.relaxed, self.room = registers > 1, False
 
     def empty(self):
-        return Frames(self.blocks, self.depth)
+        return Frames(self.blocks, self.depth, len(self.out))
 
     def ports(self, o_ready):
-        ready = self.drop or len(self.coming) + len(self.waiting) < self.depth
-        return ready, self.output is not None, self.output, self.error
+        room = len(self.coming) + len(self.waiting) < self.depth
+        ready = self.drop or (self.room if self.relaxed else room)
+        return ready, self.out[0] is not None, self.out[0], self.error
 
     def clock(self, word, o_ready):
-        i_ready, o_valid, *_ = self.ports(o_ready)
-        if o_ready or not o_valid:
-            self.output = self.waiting.popleft() if self.waiting else None
+        i_ready, *_ = self.ports(o_ready)
+        room = len(self.coming) + len(self.waiting) < self.depth
+        self.room = room and not (word is not None and i_ready)
+        shift(self.out, self.waiting, o_ready)
         if word is None or not i_ready:
             return
         data, first, last = word
@@ -91,7 +95,7 @@ class Groups:
 
 def input_arguments(cfg, depth):
     return {
-        **{name: bit() for name in ("clk", "rst", "error")},
+        **{name: bit() for name in ("clk", "rst", "enable", "coming", "error")},
         "s": input_stream(cfg),
         "o": BlockStream(cfg),
         "frame_blocks": bits(address_bits(depth)),
@@ -156,6 +160,7 @@ def input_vectors(vectors, cfg, blocks):
         "s_tlast": [last for *_, last in words],
         "o_ready": [ready for *_, ready in vectors],
         "frame_blocks": blocks - 1,
+        "enable": 1,
     }
 
 
@@ -175,10 +180,16 @@ def input_answers(got):
 
 @pytest.mark.parametrize(
     ("core", "depth", "sizes"),
-    [("4-ragged", 2, [1, 2]), ("4-ragged", 8, [1, 4, 5, 8]), ("8-slices-2", 16, [8])],
+    [
+        ("4-ragged", 2, [1, 2]),
+        ("4-ragged", 8, [1, 4, 5, 8]),
+        ("8-slices-2", 16, [8]),
+        ("4-relaxed", 8, [1, 5, 8]),
+    ],
 )
 def test_frame_input(core, depth, sizes, tmp_path):
     cfg = CORES[core]
+    registers = 1 + cfg.relaxed
     files = convert(frame_input, input_arguments(cfg, depth), tmp_path)
     lint(files, "frame_input")
     for blocks in sizes:
@@ -186,9 +197,10 @@ def test_frame_input(core, depth, sizes, tmp_path):
         for idle, stall in STALLS:
             frames = random_frames(rng, cfg, blocks, 30)
             words = [word for frame in frames for word in frame]
-            vectors, answers, received = drive(Frames(blocks, depth), words, idle, stall)
+            vectors, answers, received = drive(Frames(blocks, depth, registers), words, idle, stall)
             assert (received, answers[-1][-1]) == passed(frames, blocks)
-            vectors, answers, _ = drive(Frames(blocks, depth), words, idle, stall, reset=50)
+            twin = Frames(blocks, depth, registers)
+            vectors, answers, _ = drive(twin, words, idle, stall, reset=50)
             inputs = input_vectors(vectors, cfg, blocks)
             got = run_vectors(files, "frame_input", inputs, INPUT_ANSWERS)
             assert input_answers(got) == answers

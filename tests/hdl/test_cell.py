@@ -13,12 +13,12 @@ from ernn.fixed import CellFormats, FixedPoint
 from hdl.arith import bit, bits, word
 from hdl.cell import (
     BIAS_LEAD,
-    CELL_STATE_LATENCY,
-    GRU_LATENCY,
-    LINEAR_LATENCY,
     STATE_LEAD,
+    cell_state_latency,
     gru_lane,
+    gru_latency,
     linear_lane,
+    linear_latency,
     lstm_lane,
     lstm_latency,
 )
@@ -44,8 +44,9 @@ CONFIGS = [
     ),
 ]
 PLAIN = [replace(cfg, cells=("lstm", "gru")) for cfg in CONFIGS]
+RELAXED = [replace(cfg, relaxed=True) for cfg in (CONFIGS[1], PLAIN[2])]
 SIZE = 100
-BEFORE, AFTER = 20, 14
+BEFORE, AFTER = 24, 18
 """Cycles before the first z and after the last: longer than any lane, so that they are empty."""
 
 
@@ -192,7 +193,7 @@ def lstm_run(cfg, f_preactivation, f_cell, shift, sigmoid_g=False, peephole=True
         "sigmoid_g": sigmoid_g,
     }
     lead = {"b": BIAS_LEAD, "c": STATE_LEAD, "p": STATE_LEAD}
-    latency = {"h": lstm_latency(cfg), "c_o": CELL_STATE_LATENCY}
+    latency = {"h": lstm_latency(cfg), "c_o": cell_state_latency(cfg)}
     return run(
         dict(zip(LSTM_STREAMS, values, strict=True)), lead, static, {"h": h, "c_o": new}, latency
     )
@@ -237,7 +238,7 @@ def gru_run(cfg, f_preactivation, reset_before=False, reset_only=False):
     }
     streams = dict(zip(GRU_STREAMS, values, strict=True))
     lead = {"b": BIAS_LEAD, "h": STATE_LEAD}
-    return run(streams, lead, static, {"h_o": new}, {"h_o": GRU_LATENCY})
+    return run(streams, lead, static, {"h_o": new}, {"h_o": gru_latency(cfg)})
 
 
 def gru_case(cfg, *runs):
@@ -258,7 +259,7 @@ def linear_run(cfg, relu, narrow):
     if relu:
         y = np.maximum(y, 0)
     static = {"relu": relu, "narrow": narrow}
-    return run({"z": z, "b": b}, {"b": BIAS_LEAD}, static, {"y": y}, {"y": LINEAR_LATENCY})
+    return run({"z": z, "b": b}, {"b": BIAS_LEAD}, static, {"y": y}, {"y": linear_latency(cfg)})
 
 
 def linear_case(cfg, *runs):
@@ -288,7 +289,8 @@ def in_every_format(cfg):
 
 
 def test_in_every_format(tmp_path):
-    check([c for cfg in CONFIGS + PLAIN for c in in_every_format(cfg)], tmp_path, ["verilator"])
+    configs = CONFIGS + PLAIN + RELAXED
+    check([c for cfg in configs for c in in_every_format(cfg)], tmp_path, ["verilator"])
 
 
 def small():
@@ -338,8 +340,10 @@ def test_resources(make, dsp, lut, tmp_path):
 
 
 def test_latencies():
-    assert [lstm_latency(cfg) for cfg in (CONFIGS[0], PLAIN[0])] == [13, 12]
-    assert (CELL_STATE_LATENCY, GRU_LATENCY, LINEAR_LATENCY) == (6, 12, 1)
+    assert [lstm_latency(cfg) for cfg in (CONFIGS[0], PLAIN[0], *RELAXED)] == [13, 12, 18, 17]
+    others = cell_state_latency, gru_latency, linear_latency
+    assert [latency(CONFIGS[0]) for latency in others] == [6, 12, 1]
+    assert [latency(RELAXED[0]) for latency in others] == [9, 16, 2]
 
 
 def test_words_too_long():

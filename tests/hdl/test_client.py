@@ -4,13 +4,19 @@ import os
 import select
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from layers import expected, formats, random_frames, random_layer, random_linear
 from stub import stub
 
+from ernn.fixed import FixedPoint
+from ernn.quantize.integer import IntegerModel
 from hdl import client, ecp5
+from hdl.accelerator import image
 from hdl.client import BoardError, Client, Options, classify
+from hdl.compiler import compile_model
 from hdl.ecp5 import ulx3s
 from hdl.tools import build
 
@@ -46,13 +52,8 @@ class Pins:
         self.process.wait(10)
 
 
-@pytest.fixture(scope="module")
-def program(tmp_path_factory):
+def verilated(files):
     """The Verilated board, from pin to pin."""
-    parameters = {"input_bytes": INPUT_BYTES, "output_bytes": OUTPUT_BYTES, "divider": DIVIDER}
-    files = ulx3s.convert_board(
-        stub, {}, tmp_path_factory.mktemp("board"), depth=DEPTH, **parameters
-    )
     defines = {
         "CLOCK(level)": "top->clk_25mhz = level",
         "RESET(level)": "top->btn_pwrn = !(level)",
@@ -60,6 +61,13 @@ def program(tmp_path_factory):
         "TX": "top->ftdi_rxd",
     }
     return build([*files, ecp5.PRIMITIVES], "ulx3s", "serial.cpp", defines)
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory):
+    parameters = {"input_bytes": INPUT_BYTES, "output_bytes": OUTPUT_BYTES, "divider": DIVIDER}
+    folder = tmp_path_factory.mktemp("board")
+    return verilated(ulx3s.convert_board(stub, {}, folder, depth=DEPTH, **parameters))
 
 
 @pytest.fixture(params=[(DIVIDER, 0), (DIVIDER * 1.02, 20)], ids=["exact", "off"])
@@ -111,6 +119,41 @@ def test_script(program, tmp_path, capsys, monkeypatch):
     transport.close()
     # words of three integers: the key is in the first of each, and the first frame's are 1 more
     assert capsys.readouterr().out == "1 -2 3 4 5 0\n7 7 -8 8 10 0\n"
+
+
+def network(seed):
+    """An LSTM and a fully connected layer that ``ulx3s.CORE`` runs."""
+    fmt = formats(8, 10, 12, 12, source=FixedPoint(10, 7))
+    lstm = random_layer("lstm", 4, 40, 64, fmt, seed=seed, amplitude=0.8)
+    classes = random_linear(4, 64, 40, fmt.output, FixedPoint(12, 8), seed=seed)
+    return IntegerModel((lstm, replace(classes, bias=classes.bias // 64)))
+
+
+@pytest.mark.slow
+def test_classify(tmp_path, capsys, monkeypatch):
+    """The command line, a board with a real accelerator, and the classes of the integer model.
+
+    Two images one after the other, an utterance each.
+    """
+    program = verilated(ulx3s.convert_core(ulx3s.CORE, tmp_path / "board", divider=DIVIDER))
+    for seed in 0, 1:
+        model = network(seed)
+        (frames,) = random_frames(model, [12], seed)
+        words = image(compile_model(model, ulx3s.CORE))
+        (tmp_path / "image.bin").write_bytes(words.astype("<u4").tobytes())
+        np.save(tmp_path / "frames.npy", frames)
+        files = ["--image", str(tmp_path / "image.bin"), "--frames", str(tmp_path / "frames.npy")]
+        monkeypatch.setattr(sys, "argv", ["hdl.client", "--port", "pins", *files])
+        transport = Pins(program, DIVIDER * 1.01, 20)
+        monkeypatch.setattr(client, "SerialPort", lambda port, baud, pins=transport: pins)
+        assert client.main() == 0
+        transport.close()
+        results = np.array([line.split() for line in capsys.readouterr().out.splitlines()], int)
+        (wanted,) = expected(model, [frames])
+        np.testing.assert_array_equal(results, wanted)
+        classes = results.argmax(axis=1)
+        np.testing.assert_array_equal(classes, wanted.argmax(axis=1))
+        assert len(set(classes)) > 3
 
 
 class Silence:

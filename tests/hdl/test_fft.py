@@ -13,23 +13,24 @@ from hdl.fft import fft_latency, fft_products, irfft, irfft_latency, rfft
 SIZES = [(4, 12), (8, 16), (16, 12), (32, 12)]  # block size, word length
 
 
-def forward(k, length):
+def forward(k, length, relaxed=False):
     grown = length + k.bit_length() - 1
     x = vectors((k,), length)
     return Case(
         rfft,
         {"x": bits(k * length), "spectrum": bits(k * grown)},
-        {"block_size": k, "word_length": length},
+        {"block_size": k, "word_length": length, "relaxed": relaxed},
         {"x": packed(x, length)},
         {"spectrum": packed(fixed.rfft(x), grown)},
-        fft_latency(k),
+        fft_latency(k, relaxed),
     )
 
 
-def inverse(k, length, activation=None):
+def inverse(k, length, activation=None, relaxed=False):
     """P is ``length`` bits; A too, or another: the spectra then are for both by turns."""
     activation = activation or length
-    cfg = CoreConfig(k, 4, activation=activation, preactivation=length, cell_fraction=Span(2, 3))
+    lengths = {"activation": activation, "preactivation": length, "cell_fraction": Span(2, 3)}
+    cfg = CoreConfig(k, 4, **lengths, relaxed=relaxed)
     Y = vectors((k,), cfg.spectrum_length)
     narrow = np.arange(len(Y)) // 2 % 2
     y = [
@@ -42,12 +43,13 @@ def inverse(k, length, activation=None):
         {"cfg": cfg},
         {"spectrum": packed(Y, cfg.spectrum_length), "narrow": narrow},
         {"y": packed(y, cfg.row_length)},
-        irfft_latency(k),
+        irfft_latency(k, relaxed),
     )
 
 
 def test_equals_fixed(tmp_path):
     cases = [transform(*size) for transform in (forward, inverse) for size in SIZES]
+    cases += [transform(k, 10, relaxed=True) for transform in (forward, inverse) for k in (4, 16)]
     check([*cases, inverse(8, 12, 9), inverse(4, 9, 12)], tmp_path)
 
 
@@ -68,6 +70,7 @@ def test_rotations(simulator, request, tmp_path):
 def test_latency():
     assert [fft_latency(k) for k in BLOCK_SIZES] == [2, 5, 8, 11]
     assert [irfft_latency(k) for k in BLOCK_SIZES] == [3, 6, 9, 12]
+    assert [fft_latency(k, relaxed=True) for k in BLOCK_SIZES] == [2, 6, 10, 14]
 
 
 def test_dsps(tmp_path):

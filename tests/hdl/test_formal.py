@@ -6,13 +6,13 @@ from test_activation import SETTLED, unit_alone, unit_of
 
 from ernn import fixed
 from ernn.fixed import FixedPoint
-from hdl.activation import ACTIVATION_LATENCY
+from hdl.activation import activation_latency
 from hdl.arith import bit, bits, word
 from hdl.config import Span
 from hdl.formal import ProofError, prove_equal
 from hdl.module import convert
 
-LATENCY = SETTLED - 1 + ACTIVATION_LATENCY
+LATENCY = SETTLED - 1 + activation_latency(relaxed=False)
 """Cycles from controls to y of a unit with its controls."""
 
 ONE_FORMAT = (11, Span(7, 7), FixedPoint(12, 10))
@@ -33,7 +33,7 @@ endmodule
 
 
 def write_reference(folder, length, offset_length, y, y_length):
-    """A table of y for every two's complement word, ``ACTIVATION_LATENCY`` cycles later."""
+    """A table of y for every two's complement word, ``activation_latency`` cycles later."""
     cases = "\n".join(f"        {n}: y <= {int(v) % (1 << y_length)};" for n, v in enumerate(y))
     path = folder / "reference.v"
     sizes = {"x": length - 1, "offset": offset_length - 1, "y": y_length - 1}

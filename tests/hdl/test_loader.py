@@ -161,6 +161,41 @@ def test_tiny_image(tmp_path):
     drive.check(run_myhdl(loader, arguments(TINY), drive.inputs, OUTPUTS))
 
 
+def test_relaxed(tmp_path):
+    """The same images take or do not; a word every fourth cycle, and a verdict with the last."""
+    files = convert(loader, arguments(TINY) | {"relaxed": True}, tmp_path)
+    lint(files, "loader")
+    rng, good = random.Random(0), image()
+    sent = [good, good[:3], [*good, 0], *flips(good), good]
+    inputs = {name: [] for name in ("rst", "config_tvalid", "config_tdata", "config_tlast", "busy")}
+
+    def cycles(count, **values):
+        for name, column in inputs.items():
+            column += [values.get(name, 0)] * count
+
+    cycles(2, rst=1)
+    ends = []
+    for words in sent:
+        for n, word in enumerate(words):
+            # busy after the third word, so that the fourth waits as long as it may last
+            busy = rng.randrange(9) if n == 2 else 0
+            last = {"config_tdata": word, "config_tlast": n == len(words) - 1}
+            cycles(1, config_tvalid=1, busy=1, **last)
+            cycles(3 + busy, busy=1)
+            cycles(4)
+        ends.append(len(inputs["rst"]) - 1)
+    got = run_vectors(files, "loader", inputs, OUTPUTS)
+    loads = zip(*(got[name][2:] for name in OUTPUTS[3:]), strict=True)
+    writes = [load[1:] for load in loads if load[0] == 1]
+    verdicts = [check_image(words, *TINY, SIGNATURE) for words in sent]
+    assert writes == [write for verdict in verdicts for write in verdict.writes]
+    assert [got["status"][end] >> 4 for end in ends] == [v.error for v in verdicts]
+    running = False
+    for end, verdict in zip(ends, verdicts, strict=True):
+        running = not verdict.error if verdict.taken else running
+        assert got["enable"][end] == running
+
+
 @pytest.mark.parametrize("sizes", [(32, 1, 3), (7, 3, 1), (100, 2, 4)])
 def test_random_images(sizes, tmp_path):
     files = convert(loader, arguments(sizes), tmp_path)

@@ -15,7 +15,6 @@ from hdl.pe import (
     GROUP_LATENCY,
     OPERANDS_LATENCY,
     OTHER_UNITS,
-    ROW_END_LATENCY,
     WEIGHT_LEAD,
     Bus,
     Load,
@@ -26,6 +25,7 @@ from hdl.pe import (
     pe_group,
     row,
     row_end,
+    row_end_latency,
     row_latency,
 )
 from hdl.program import pack
@@ -371,7 +371,7 @@ def row_case(function, k, **options):
             "narrow": narrow,
         },
         {name: values},
-        ROW_END_LATENCY if function is row_end else row_latency(k),
+        row_end_latency(cfg) if function is row_end else row_latency(cfg),
     )
 
 
@@ -384,12 +384,14 @@ def test_row_end(tmp_path):
         row_case(row_end, 8, accumulator_shift=three_shifts, preactivation=11),
         row_case(row_end, 8, **equal),
         row_case(row_end, 8, preactivation=24),
+        row_case(row_end, 8, n_pe=16, fold=2, relaxed=True),
     ]
     check(cases, tmp_path)
 
 
 def test_row(tmp_path):
-    check([row_case(row, 8, n_pe=8, fold=2), row_case(row, 16)], tmp_path)
+    relaxed = row_case(row, 4, n_pe=16, fold=4, relaxed=True)
+    check([row_case(row, 8, n_pe=8, fold=2), row_case(row, 16), relaxed], tmp_path)
 
 
 @pytest.mark.parametrize("simulator", ["icarus", "ghdl"])
