@@ -263,11 +263,14 @@ def convert(
     request = io.BytesIO()
     what = function, arguments, folder, language, name or function.__name__, keep_leaves
     _Pickler(request).dump(what)
+    # MyHDL writes sensitivity lists in the order of a set of names
+    environment = {"PYTHONPATH": os.pathsep.join(p or os.getcwd() for p in sys.path)}
+    environment["PYTHONHASHSEED"] = "0"
     process = subprocess.run(
         [sys.executable, "-c", "from hdl.module import _serve; _serve()"],
         input=request.getvalue(),
         capture_output=True,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(p or os.getcwd() for p in sys.path)},
+        env=os.environ | environment,
     )
     if process.returncode:
         raise ConversionError(f"{function.__name__}:\n{process.stderr.decode().strip()}")

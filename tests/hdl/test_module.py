@@ -198,6 +198,26 @@ def test_conversion_is_reproducible(verilog, tmp_path):
     assert [p.read_text() for p in again] == [p.read_text() for p in verilog]
 
 
+@block
+def chosen(one, two, three, four, five, six, y):
+    @always_comb
+    def choose():
+        if one and two:
+            y.next = three
+        elif four:
+            y.next = five
+        else:
+            y.next = six
+
+    return choose
+
+
+def test_sensitivity_lists_are_reproducible(tmp_path):
+    ports = {n: bit() for n in ("one", "two", "three", "four", "five", "six", "y")}
+    texts = {convert(chosen, ports, tmp_path / str(n))[0].read_text() for n in range(3)}
+    assert len(texts) == 1
+
+
 def test_myhdl(vectors):
     assert settled(run_myhdl(chain, chain_arguments(), vectors, OUTPUTS)) == expected(vectors)
 
