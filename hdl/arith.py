@@ -93,6 +93,12 @@ def cut_bits(bus, part, low, length):
 
 
 @block
+def low_bits(wide, narrow):
+    """Take the low bits of a vector. No register."""
+    return cut_bits(wide, narrow, 0, len(narrow))
+
+
+@block
 def join(parts, bus):
     """Pack words into a vector; word 0 goes to the least significant bits. No register."""
     if len(parts) == 1:
@@ -166,6 +172,17 @@ def hold(clk, signals, late, cycles):
         return [register(clk, s, q) for s, q in zip(signals, late, strict=True)]
     between = later(signals, 1)
     return hold(clk, signals, between, 1), hold(clk, between, late, cycles - 1)
+
+
+@block
+def delay_bits(clk, d, q, cycles):
+    """Delay a vector by ``cycles`` cycles; 0 is a wire."""
+    if cycles == 0:
+        return wire(d, q)
+    if cycles == 1:
+        return register(clk, d, q)
+    middle = bits(len(d))
+    return register(clk, d, middle), delay_bits(clk, middle, q, cycles - 1)
 
 
 @block

@@ -29,6 +29,7 @@ from hdl.arith import (
     hold,
     join,
     later,
+    low_bits,
     memory,
     register,
     saturate_either,
@@ -350,18 +351,6 @@ def turn(lanes, turned, length):
         turned.next = concat(lanes[length:], lanes[whole:length])
 
     return rotate
-
-
-@block
-def low_bits(wide, narrow):
-    """Take the low bits of a vector. No register."""
-    length = len(narrow)
-
-    @always_comb
-    def take():
-        narrow.next = wide[length:]
-
-    return take
 
 
 # ------------------------------------------------------------------------------------------- gather

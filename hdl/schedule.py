@@ -6,8 +6,8 @@ cycle of every step. Frames are offered without a pause, or each alone; results 
 
 from dataclasses import dataclass, field
 
-from hdl.core import ROWS_DELAY, lane_latency, row_lead, rows_delay, spectrum_delay
-from hdl.core import kinds as kinds_of
+from hdl.delays import ROWS_DELAY, lane_latency, row_lead, rows_delay, spectrum_delay
+from hdl.delays import kinds as kinds_of
 from hdl.program import CellOp, MatrixOp, Program, Source, align
 
 FETCH = 4
