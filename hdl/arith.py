@@ -290,16 +290,26 @@ def round_sum(clk, a, b, rounded, shift):
 
 @block
 def saturate_sum(clk, a, b, rounded, shift, stages=1):
-    """Divide a + b by 2**shift, shift >= 1, rounding half up, and saturate, 1 or 2 cycles later."""
+    """Divide a + b by 2**shift, shift >= 1, rounding half up, and saturate, 1 or 3 cycles later."""
     half = constant(1 << (shift - 1))
     total = word(max(len(a), len(b)) + 2)
     exact = word(len(total) - shift)
+    ending = cut(total, exact, shift, len(exact)), saturate(clk, exact, rounded)
+    if stages == 3:
+        plain = word(len(total))
 
-    @(always(clk.posedge) if stages == 2 else always_comb)
+        @always(clk.posedge)
+        def add_up():
+            plain.next = a + b
+            total.next = plain + half
+
+        return add_up, ending
+
+    @always_comb
     def add_half():
         total.next = a + b + half
 
-    return add_half, cut(total, exact, shift, len(exact)), saturate(clk, exact, rounded)
+    return add_half, ending
 
 
 @block
@@ -582,17 +592,17 @@ def clip_sum(clk, early, late, clipped, lowest, highest, shift=0, stages=1):
 def rom(clk, address, q, content, stages=1):
     """Constants to choose from: q is that of an address, 1 or 2 cycles later.
 
-    Two stages look up a half of the constants each, and then choose.
+    Two stages look up a quarter of the constants each, and then choose.
     """
     if stages == 2:
-        half, top = len(content) // 2, len(address) - 1
-        part, upper, low, high = bits(top), bit(), Signal(q.val), Signal(q.val)
+        part, quarter = bits(len(address) - 2), bits(2)
+        found = [Signal(q.val) for _ in range(4)]
+        size = len(content) // 4
         return (
-            cut_bits(address, part, 0, top),
-            pick(clk, address, upper),
-            rom(clk, part, low, content[:half]),
-            rom(clk, part, high, content[half:]),
-            select(clk, upper, high, low, q),
+            cut_bits(address, part, 0, len(part)),
+            pick(clk, address, quarter),
+            [rom(clk, part, found[n], content[n * size : (n + 1) * size]) for n in range(4)],
+            one_of_four(clk, quarter, *found, q),
         )
 
     @always(clk.posedge)
@@ -604,26 +614,31 @@ def rom(clk, address, q, content, stages=1):
 
 @block
 def pick(clk, address, top):
-    """The highest bit of an address, one cycle later."""
-    place = len(address) - 1
+    """The highest bits of an address, one cycle later."""
+    high = len(address)
+    low = high - len(top)
 
     @always(clk.posedge)
     def store():
-        top.next = address[place]
+        top.next = address[high:low]
 
     return store
 
 
 @block
-def select(clk, condition, yes, no, q):
-    """Q is ``yes`` if the condition holds, else ``no``, one cycle later."""
+def one_of_four(clk, which, first, second, third, fourth, q):
+    """Q is one of four words, one cycle later."""
 
     @always(clk.posedge)
     def store():
-        if condition:
-            q.next = yes
+        if which == 0:
+            q.next = first
+        elif which == 1:
+            q.next = second
+        elif which == 2:
+            q.next = third
         else:
-            q.next = no
+            q.next = fourth
 
     return store
 

@@ -37,12 +37,12 @@ BIAS_LEAD = 2
 
 
 def cell_state_latency(cfg):
-    """Cycles from z to c_o of :func:`lstm_lane`: 6 or, relaxed, 9."""
-    return activation_latency(cfg.relaxed) + 2 + cfg.relaxed
+    """Cycles from z to c_o of :func:`lstm_lane`: 6 or, relaxed, 10."""
+    return activation_latency(cfg.relaxed) + 2 + 2 * cfg.relaxed
 
 
 def lstm_latency(cfg):
-    """Cycles from z to h of :func:`lstm_lane`: 12 or, relaxed, 17; 1 more with peepholes."""
+    """Cycles from z to h of :func:`lstm_lane`: 12 or, relaxed, 18; 1 more with peepholes."""
     tanh_c = cell_state_latency(cfg) + activation_latency(cfg.relaxed)
     return tanh_c + ("peephole" in cfg.cells) + 2
 
@@ -145,7 +145,7 @@ def lstm_lane(
         multiply(clk, i, g, entered),
         shift_left(kept, aligned, align),
         shift_left_by(entered, raised, fmt.cell_rise),
-        saturate_sum(clk, aligned, raised, c_o, gate + align, 1 + relaxed),
+        saturate_sum(clk, aligned, raised, c_o, gate + align, 1 + 2 * relaxed),
     ]
 
     # h = o tanh(c)

@@ -174,11 +174,11 @@ def pe(
         delay_bit(clk, step, counts, 2),
         put_aside(clk, first, step, keep, clear, keeps, forgets),
     ]
-    logic += [register(clk, W[n], factors[n]) for n in range(2)]
+    logic += [wire(W[n], factors[n]) for n in range(2)]
     for f in range(1, k // 2):
         c, d = W[2 * f], W[2 * f + 1]
         of_p1, of_p2, of_p3 = factors[3 * f - 1 : 3 * f + 2]
-        logic += [add(clk, c, d, of_p1), register(clk, d, of_p2), register(clk, c, of_p3)]
+        logic += [add_at_once(c, d, of_p1), wire(d, of_p2), wire(c, of_p3)]
     for operand, factor, total in zip(shared, factors, totals, strict=True):
         logic.append(
             multiply_accumulate(clk, operand, factor, starts, counts, keeps, forgets, total)
@@ -192,6 +192,17 @@ def pe(
             sums.next = 0
 
     return logic, give
+
+
+@block
+def add_at_once(a, b, total):
+    """Total is a + b. No register."""
+
+    @always_comb
+    def both():
+        total.next = a + b
+
+    return both
 
 
 @block
@@ -211,19 +222,20 @@ def put_aside(clk, first, step, keep, clear, keeps, forgets):
 
 @leaf
 def multiply_accumulate(clk, operand, factor, starts, counts, keeps, forgets, total):
-    """Sum of products in one DSP: registers for its inputs (``factor``'s is outside), product, sum.
+    """Sum of products in one DSP: registers for its inputs, product, sum.
 
     The sum put aside is in the DSP too. The four bits belong to the product: they come two cycles
     after its operand.
     """
-    a = word(len(operand))
+    a, b = word(len(operand)), word(len(factor))
     product = word(len(operand) + len(factor))
     base, aside = word(len(total)), word(len(total))
 
     @always(clk.posedge)
     def multiply():
         a.next = operand
-        product.next = a * factor
+        b.next = factor
+        product.next = a * b
 
     @always_comb
     def feedback():

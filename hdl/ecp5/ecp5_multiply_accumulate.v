@@ -1,4 +1,4 @@
-// hdl.pe.multiply_accumulate: the operand's and the product's registers are the multiplier's; the
+// hdl.pe.multiply_accumulate: the operands' and the product's registers are the multiplier's; the
 // sum is a carry chain that also chooses what it begins with: CCU2C adds B to D where A is high,
 // else to C. Its generate is B, of which its propagate is no other function where C and D are low.
 
@@ -29,9 +29,9 @@ wire [2*PAIRS-1:0] put_aside = {{2*PAIRS{aside[TOTAL-1]}}, aside};
 wire [2*PAIRS-1:0] sum;
 wire [PAIRS:0] carry;
 
-ecp5_multiplier #(.A_REGISTER("CLK0"), .OUTPUT_REGISTER("CLK0")) multiplier (
-    .clk(clk), .a(a), .b(b), .p(p)
-);
+ecp5_multiplier #(
+    .A_REGISTER("CLK0"), .B_REGISTER("CLK0"), .OUTPUT_REGISTER("CLK0")
+) multiplier (.clk(clk), .a(a), .b(b), .p(p));
 
 assign carry[0] = 1'b0;
 
