@@ -103,12 +103,13 @@ class Schedule:
 
     def _input(self, number: int) -> int:
         """The first cycle in which a frame's input allows its start."""
-        cycle = self._input_free.pop(0)
+        relaxed = self.program.cfg.relaxed
+        free, last = self._input_free.pop(0) + relaxed, 0
         for _ in range(self.program.streams * self.program.input_blocks):
-            while cycle in self._given:
-                cycle += 1
-            cycle += 1
-        return cycle + spectrum_delay(self.program.cfg) + 1
+            while free in self._given:
+                free += 1
+            last, free = free, free + 1 + relaxed
+        return last + 1 + spectrum_delay(self.program.cfg) + 1
 
     def _matrix(self, op: MatrixOp, frame: Frame, number: int) -> list[int]:
         """Lay out an operation; return the cycles from which its rows can be used."""
