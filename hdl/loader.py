@@ -49,7 +49,7 @@ def loader(
 
     Latency, resources
         A word a cycle, relaxed every fourth; the image waits after word 2 for a cycle, and while
-        the core is busy. ``load`` follows the last word of an entry by a cycle, relaxed by four,
+        the core is busy. ``load`` follows the last word of an entry by a cycle, relaxed by five,
         ``enable`` and ``status`` the last word of an image. About 300 LUTs, 32-bit CRC among them,
         and a register of an entry.
 
@@ -86,20 +86,23 @@ def loader(
     unit = bits(unit_bits)
     crc, mirrored, crc_half, crc_next = (bits(32) for _ in range(4))
 
+    # a relaxed loader keeps every word for two cycles before it takes it: what depends on the word
+    # and the CRC is in registers after one of them, and what that leads to after the other
+    settle = always(clk.posedge) if relaxed else always_comb
+
     @always_comb
     def handshake():
         words.tready.next = state != states.QUIET
-        taken.next = words.tvalid and (state != states.QUIET)
+
+    @settle
+    def take():
+        taken.next = words.tvalid and (state != states.QUIET) and not rst
 
     @always_comb
     def places():
         complete.next = place == last_place
         at_end.next = remaining == 1
         loading.next = state != states.MAGIC
-
-    # a relaxed loader keeps every word for two cycles before it takes it: what depends on the word
-    # and the CRC is in registers after one of them, and what that leads to after the other
-    settle = always(clk.posedge) if relaxed else always_comb
 
     @settle
     def look():
@@ -253,6 +256,7 @@ def loader(
     return (
         keep_still(clk, rst, config, words) if relaxed else (),
         handshake,
+        take,
         places,
         look,
         compare,

@@ -117,16 +117,17 @@ class Schedule:
 
     def _input(self, number: int) -> int:
         """The first cycle in which a frame's input allows its start."""
-        cycle = max(self._input_free.pop(0), self._input_end)
+        relaxed = self.program.cfg.relaxed
+        free, last = max(self._input_free.pop(0) + relaxed, self._input_end), 0
         if self.alone and number:
-            cycle = max(cycle, max(self._given) + 1, self._cell_free)
-        self.entered.append(cycle)
+            free = max(free, max(self._given) + 1, self._cell_free)
+        self.entered.append(free)
         for _ in range(self.program.streams * self.program.input_blocks):
-            while cycle in self._given:
-                cycle += 1
-            cycle += 1
-        self._input_end = cycle
-        return cycle + spectrum_delay(self.program.cfg) + 1
+            while free in self._given:
+                free += 1
+            last, free = free, free + 1 + relaxed
+        self._input_end = free
+        return last + 1 + spectrum_delay(self.program.cfg) + 1
 
     def _room(self, number: int) -> int:
         """The first cycle in which the output queue has room for a frame."""

@@ -210,12 +210,14 @@ def advance(clk, rst, valid, end, frame_end, position, first, step, alignment=1)
 
 
 @block
-def intake(clk, rst, i, blocked, release, accepted, end, complete, inside, x_first, sizes):
+def intake(clk, rst, i, blocked, release, accepted, end, complete, inside, x_first, sizes, relaxed):
     """Let an input frame in when half a spectrum memory is free for it.
+
+    Relaxed, a block comes every other cycle at most.
 
     Ports
         i : stream of blocks
-        blocked : the FFT takes something else
+        blocked : the FFT takes something else; relaxed, in the next cycle
         release : the PEs have read an input for the last time
         accepted, end : a block enters, a frame's last one
         complete : with ``end``, the frames of all streams are in
@@ -227,16 +229,23 @@ def intake(clk, rst, i, blocked, release, accepted, end, complete, inside, x_fir
     place, stream = bits(len(sizes.input_blocks)), bits(len(sizes.streams))
     is_open, stream_end, take, odd = (bit() for _ in range(4))
 
-    @always_comb
-    def gate():
-        is_open.next = free != 0 and not blocked and not rst
+    if relaxed:
+
+        @always(clk.posedge)
+        def gate():
+            is_open.next = free != 0 and not blocked and not rst and not accepted
+    else:
+
+        @always_comb
+        def gate():
+            is_open.next = free != 0 and not blocked and not rst
 
     @always_comb
     def handshake():
         i.ready.next = is_open
         accepted.next = i.valid and is_open
 
-    @always_comb
+    @(always(clk.posedge) if relaxed else always_comb)
     def ends():
         stream_end.next = place == sizes.input_blocks
         complete.next = place == sizes.input_blocks and stream == sizes.streams

@@ -14,6 +14,7 @@ from hdl.arith import (
     cut,
     delay_bits,
     join,
+    later,
     low_bits,
     memory,
     ram,
@@ -54,10 +55,14 @@ lstm_lane, gru_lane, linear_lane = (module(b.func) for b in (lstm_lane, gru_lane
 
 
 class Given:
-    """A cell block in each slice, as the lanes give it: ``last`` of its operation."""
+    """A cell block in each slice, as the lanes give it: ``last`` of its operation.
+
+    Relaxed, ``valid_soon`` and ``last_soon`` tell of it a cycle before; else they are the same.
+    """
 
     def __init__(self, cfg):
         self.valid, self.last = bit(), bit()
+        self.valid_soon, self.last_soon = later([self.valid, self.last], cfg.relaxed)
         self.blocks = [bits(cfg.row_bits) for _ in range(cfg.slices)]
 
 
@@ -84,7 +89,6 @@ def cells(clk, rst, loaded, tags, rows, fresh, frame, op, given, cfg):
     r_bias = bits(len(command.parameters))
     w_state, rotation = bits(len(command.state)), bits(2)
     no_bias, fresh_late = bit(), bit()
-    last = bit() if cfg.relaxed else given.last  # with the words that are chosen from
     place_bits = len(rows.address) - 1
     used = kinds(cfg)
     cooling = ROWS_DELAY + 1 + max(lane_latency(kind, cfg) for kind in used)
@@ -109,7 +113,7 @@ def cells(clk, rst, loaded, tags, rows, fresh, frame, op, given, cfg):
         latency = ROWS_DELAY + unit_latency(kind, cfg)
         control += [
             select_kind(command, op, of_kind, last_of_kind, kind),
-            delay_control(clk, rst, of_kind, valids[kind], latency + cfg.relaxed),
+            delay_control(clk, rst, of_kind, valids[kind], latency),
             delay_control(clk, rst, last_of_kind, lasts[kind], latency),
         ]
         if kind == LSTM:
@@ -118,9 +122,8 @@ def cells(clk, rst, loaded, tags, rows, fresh, frame, op, given, cfg):
         elif kind == GRU:
             control.append(delay_control(clk, rst, of_kind, stores[kind], latency))
     control += [
-        any_of(list(valids.values()), given.valid),
-        any_of(list(lasts.values()), last),
-        delay_control(clk, rst, last, given.last, 1) if cfg.relaxed else (),
+        any_of(list(valids.values()), given.valid_soon),
+        any_of(list(lasts.values()), given.last_soon),
         delay_control(clk, rst, tags.end, end_soon, before_write),
         delay_control(clk, rst, tags.done, done_soon, before_write),
         delay_control(clk, rst, end_soon, end, before_read),
@@ -135,6 +138,11 @@ def cells(clk, rst, loaded, tags, rows, fresh, frame, op, given, cfg):
         limits(clk, fmt, cfg),
         formats(op, fmt),
     ]
+    if cfg.relaxed:
+        control += [
+            delay_control(clk, rst, given.valid_soon, given.valid, 1),
+            delay_control(clk, rst, given.last_soon, given.last, 1),
+        ]
     if stores:
         control.append(
             state_writer(clk, load, program.op, list(stores.values()), op, stored, w_state)
@@ -155,7 +163,7 @@ def cells(clk, rst, loaded, tags, rows, fresh, frame, op, given, cfg):
             fresh_late,
             stored,
             w_state,
-            last,
+            given.last_soon,
             op,
             fmt,
             given.blocks[w],

@@ -100,7 +100,7 @@ def spectra(
             clk,
             rst,
             i,
-            given.valid,
+            given.valid_soon,
             release,
             accepted,
             end,
@@ -108,6 +108,7 @@ def spectra(
             inside,
             x_first,
             sizes,
+            cfg.relaxed,
         ),
     )
 
