@@ -28,7 +28,7 @@ TOP = "ulx3s"
 OSCILLATOR = 25.0
 """MHz of the board's clock."""
 BAUD = 1_000_000
-FREQUENCY = 150.0
+FREQUENCY = 125.0
 """MHz of the accelerator's clock."""
 CONSTRAINTS = ecp5.HERE / "ulx3s.lpf"
 
@@ -178,6 +178,9 @@ def main() -> int:
         return 2
     print(timing.to_markdown())
     print(timing.critical)
+    if timing.slowest < options.frequency:
+        print(f"hdl.ecp5.ulx3s: reaches only {timing.slowest:.1f} MHz", file=sys.stderr)
+        return 1
     return 0
 
 
