@@ -94,5 +94,5 @@ def test_cycles_are_those_of_the_schedule(core, name, streams):
     periods = set(np.diff(result.finished[streams - 1 :: streams])[8:])
     assert periods == set(np.diff([frame.output for frame in schedule.frames])[8:])
     assert schedule.period in periods
-    # two frames in turn where a cell block now and then delays an input
-    assert len(periods) == 1 + ((core, name) == ("relaxed", "linear many inputs"))
+    # relaxed, a cell block now and then delays an input: two distances in turn
+    assert len(periods) <= 1 + (core == "relaxed")
