@@ -248,7 +248,7 @@ def test_a_network_that_the_core_does_not_run_is_refused(model, tmp_path):
     refuse("layer 1: block size 8, layer 0: 4", lstm, wide, dense)
     other = replace(gru.formats, cell=replace(gru.formats.cell, preactivation=FixedPoint(15, 10)))
     refuse(
-        r"layer 1 \(gru\): pre-activation Q15.10; the core has 14 bits",
+        r"layer 0 \(lstm\): pre-activation Q14.10; the core has 15 bits",
         lstm,
         random_layer("gru", 4, 10, 7, other),
     )
