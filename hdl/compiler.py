@@ -463,8 +463,16 @@ def compile_model(model: IntegerModel, cfg: CoreConfig, streams: int = 1) -> Pro
 def on_core(model: IntegerModel) -> IntegerModel:
     """A model without its last layer if that is a dense one, which is left to the host."""
     *before, last = model.layers
-    dense = isinstance(last, IntegerLinear) and last.block_size == 1
-    return IntegerModel(tuple(before)) if before and dense else model
+    return IntegerModel(tuple(before)) if before and _dense(last) else model
+
+
+def on_host(model: IntegerModel) -> bool:
+    """Whether a model is but one dense layer."""
+    return len(model.layers) == 1 and _dense(model.layers[0])
+
+
+def _dense(layer: IntegerLayer) -> bool:
+    return isinstance(layer, IntegerLinear) and layer.block_size == 1
 
 
 def accumulator_bits(model: IntegerModel, cfg: CoreConfig) -> int:

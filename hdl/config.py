@@ -4,7 +4,9 @@ Everything about a model beyond that (layers, sizes, fraction lengths) is progra
 :mod:`hdl.program`.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 from ernn.fixed import FixedPoint
 
@@ -183,3 +185,25 @@ class CoreConfig:
     def row_bits(self) -> int:
         """Bits of a block of rows."""
         return self.block_size * self.row_length
+
+
+def covering(configs: Sequence[CoreConfig]) -> CoreConfig:
+    """The smallest core that has what each of some cores has.
+
+    Raises:
+        ValueError: they have different block sizes.
+    """
+    sizes = sorted({cfg.block_size for cfg in configs})
+    if len(sizes) > 1:
+        raise ValueError(f"block sizes {' and '.join(map(str, sizes))}: a core has one")
+
+    def both(values: Sequence[Any]) -> Any:
+        if isinstance(values[0], Span):
+            return Span(min(v.low for v in values), max(v.high for v in values))
+        if isinstance(values[0], tuple):
+            return tuple(cell for cell in CELLS if any(cell in v for v in values))
+        return max(values)
+
+    return CoreConfig(
+        **{f.name: both([getattr(c, f.name) for c in configs]) for f in fields(CoreConfig)}
+    )

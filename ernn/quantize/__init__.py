@@ -1,7 +1,7 @@
 """From a trained model to integers: calibrate ranges, choose formats, build the integer model."""
 
 from ernn.quantize.calibrate import Ranges, calibrate
-from ernn.quantize.convert import WordLengths, convert
+from ernn.quantize.convert import WordLengths, convert, convert_offline
 from ernn.quantize.integer import (
     IntegerGRU,
     IntegerLinear,
@@ -9,6 +9,7 @@ from ernn.quantize.integer import (
     IntegerModel,
     IntegerRecurrent,
     LayerFormats,
+    OfflineModel,
 )
 
 __all__ = [
@@ -18,8 +19,10 @@ __all__ = [
     "IntegerModel",
     "IntegerRecurrent",
     "LayerFormats",
+    "OfflineModel",
     "Ranges",
     "WordLengths",
     "calibrate",
     "convert",
+    "convert_offline",
 ]

@@ -31,7 +31,7 @@ class Extent:
 
 
 class Ranges:
-    """Extents of a recurrent layer: of x, of y, of sums before an activation, and of c."""
+    """Extents of a layer's direction: of x, of y, of sums before an activation, and of c."""
 
     def __init__(self) -> None:
         self.input = Extent()
@@ -45,36 +45,39 @@ def calibrate(module: LSTM | GRU, utterances: Iterable[Tensor]) -> list[Ranges]:
     """Run ``module`` frame by frame and measure.
 
     Args:
-        module: one-directional.
+        module: in one direction or both.
         utterances: features, (time, input_size) each.
 
     Returns:
-        The ranges of each layer.
+        The ranges of each layer; of a bidirectional one those of each layer's two directions.
 
     Raises:
-        ValueError: ``module`` is bidirectional, or there is no utterance.
+        ValueError: there is no utterance.
     """
-    if module.bidirectional:
-        raise ValueError("a bidirectional model cannot be quantized: it must have one direction")
     weights = module.dense_parameters()
-    layers = [Ranges() for _ in range(module.num_layers)]
+    suffixes = [f"_l{n}{d}" for n in range(module.num_layers) for d in module.directions]
+    directions = {
+        suffix: {n.removesuffix(suffix): w for n, w in weights.items() if n.endswith(suffix)}
+        for suffix in suffixes
+    }
+    ranges = {suffix: Ranges() for suffix in suffixes}
     empty = True
     for x in utterances:
         empty = False
-        for n, ranges in enumerate(layers):
-            w = {
-                name.removesuffix(f"_l{n}"): tensor
-                for name, tensor in weights.items()
-                if name.endswith(f"_l{n}")
-            }
-            x = _measure(module, x, w, ranges)
+        for n in range(module.num_layers):
+            y = []
+            for direction in module.directions:
+                suffix = f"_l{n}{direction}"
+                turn = (lambda t: t.flip(0)) if direction else (lambda t: t)
+                y.append(turn(_measure(module, turn(x), directions[suffix], ranges[suffix])))
+            x = torch.cat(y, dim=1)
     if empty:
         raise ValueError("no utterance to calibrate on; at least one is needed")
-    return layers
+    return list(ranges.values())
 
 
 def _measure(module: LSTM | GRU, x: Tensor, w: dict[str, Tensor], ranges: Ranges) -> Tensor:
-    """Run one layer on one utterance x (time, in): return y (time, out)."""
+    """Run one direction of a layer on one utterance x (time, in): return y (time, out)."""
     from_input = functional.linear(x, w["weight_ih"], w.get("bias_ih"))  # (time, gates * hidden)
     state = tuple(x.new_zeros(1, size) for size in module.state_sizes)
     states = [state]

@@ -14,11 +14,11 @@ from ernn.nn import GRU, LSTM, CirculantLinear
 from ernn.quantize.calibrate import Extent, Ranges
 from ernn.quantize.integer import (
     IntegerGRU,
-    IntegerLayer,
     IntegerLinear,
     IntegerLSTM,
     IntegerModel,
     LayerFormats,
+    OfflineModel,
 )
 
 
@@ -63,43 +63,81 @@ def convert(
         ValueError: a model the integer arithmetic does not cover.
     """
     if recurrent.bidirectional:
-        raise ValueError("a bidirectional model cannot be quantized: it must have one direction")
+        raise ValueError(
+            "a bidirectional model is not for streams, which have no future: use convert_offline"
+        )
+    stack, source = _stack(recurrent, ranges, words)
+    layers = [layer for (layer,) in stack]
+    return IntegerModel((*layers, _linear(linear, [ranges[-1]], source, words)))
+
+
+@torch.no_grad()
+def convert_offline(
+    recurrent: LSTM | GRU,
+    linear: nn.Linear | CirculantLinear,
+    ranges: Sequence[Ranges],
+    words: WordLengths = WordLengths(),
+) -> OfflineModel:
+    """Quantize as :func:`convert` does a model for whole utterances, which has two directions.
+
+    Raises:
+        ValueError: a model the integer arithmetic does not cover.
+    """
+    stack, source = _stack(recurrent, ranges, words)
+    last = _linear(linear, ranges[-len(recurrent.directions) :], source, words)
+    stages = [tuple(IntegerModel((n,)) for n in directions) for directions in stack]
+    return OfflineModel((*stages, (IntegerModel((last,)),)))
+
+
+def _stack(
+    recurrent: LSTM | GRU, ranges: Sequence[Ranges], words: WordLengths
+) -> tuple[list[list[IntegerLSTM | IntegerGRU]], FixedPoint]:
+    """The directions of each layer, and the format of what the last one gives."""
     block_size = recurrent.block_size
     if not isinstance(block_size, int):
         sizes = set(block_size.values())
         if len(sizes) > 1:
             raise ValueError(f"block sizes {dict(block_size)}: one for all matrices is needed")
         block_size = sizes.pop()
-    layers: list[IntegerLayer] = []
     source = FixedPoint.covering(words.activation, ranges[0].input.largest)
+    count = len(recurrent.directions)
+    stack = []
     for n in range(recurrent.num_layers):
-        layer = _recurrent(recurrent, n, block_size, ranges[n], source, words)
-        layers.append(layer)
-        source = layer.formats.output
-    layers.append(_linear(linear, ranges[-1].output, source, words))
-    return IntegerModel(tuple(layers))
+        extents = ranges[n * count : (n + 1) * count]
+        output = words.gate
+        if recurrent.proj_size:
+            largest = max(e.output.largest for e in extents)
+            output = FixedPoint.covering(words.activation, largest)
+        stack.append(
+            [
+                _recurrent(recurrent, f"l{n}{d}", block_size, e, source, output, words)
+                for d, e in zip(recurrent.directions, extents, strict=True)
+            ]
+        )
+        source = output
+    return stack, source
 
 
 def _recurrent(
     module: LSTM | GRU,
-    n: int,
+    suffix: str,
     block_size: int,
     ranges: Ranges,
     source: FixedPoint,
+    output: FixedPoint,
     words: WordLengths,
 ) -> IntegerLSTM | IntegerGRU:
     def spectra(name: str) -> Integers:
-        return _spectra(module.get_parameter(f"{name}_l{n}"))
+        return _spectra(module.get_parameter(f"{name}_{suffix}"))
 
-    output, weight_projection, projection = words.gate, None, None
+    weight_projection, projection = None, None
     if module.proj_size:
-        output = FixedPoint.covering(words.activation, ranges.output.largest)
         values = spectra("weight_hr")
         weight_projection = _nearest_format(values, words.weight)
         projection = weight_projection.quantize(values)
     peephole_format, peephole = None, None
     if isinstance(module, LSTM) and module.peephole:
-        weights = module.get_parameter(f"weight_peephole_l{n}").numpy()
+        weights = module.get_parameter(f"weight_peephole_{suffix}").numpy()
         peephole_format = FixedPoint.covering(words.weight, np.abs(weights).max())
         peephole = peephole_format.quantize(_padded(weights, block_size))
     W, U = spectra("weight_ih"), spectra("weight_hh")
@@ -122,13 +160,13 @@ def _recurrent(
         weight_projection=weight_projection,
     )
     common: dict[str, Any] = {
-        "input_size": module.input_size if n == 0 else module.proj_size or module.hidden_size,
+        "input_size": module.matrices[f"weight_ih_{suffix}"].columns,
         "hidden_size": module.hidden_size,
         "block_size": block_size,
         "formats": formats,
         "W": weight_input.quantize(W),
         "U": weight_recurrent.quantize(U),
-        "bias": formats.cell.preactivation.quantize(_bias(module, n, block_size)),
+        "bias": formats.cell.preactivation.quantize(_bias(module, suffix, block_size)),
     }
     if isinstance(module, GRU):
         return IntegerGRU(**common, reset_after=module.reset_after)
@@ -142,13 +180,17 @@ def _recurrent(
 
 
 def _linear(
-    module: nn.Linear | CirculantLinear, inputs: Extent, source: FixedPoint, words: WordLengths
+    module: nn.Linear | CirculantLinear,
+    inputs: Sequence[Ranges],
+    source: FixedPoint,
+    words: WordLengths,
 ) -> IntegerLinear:
     values = _spectra(module.weight)
     weight = _nearest_format(values, words.weight)
     bias = np.zeros(module.out_features) if module.bias is None else module.bias.numpy()
     dense = module.weight if isinstance(module, nn.Linear) else module.to_dense().weight
-    bound = inputs.largest * dense.abs().sum(1).numpy() + np.abs(bias)
+    largest = max(ranges.output.largest for ranges in inputs)
+    bound = largest * dense.abs().sum(1).numpy() + np.abs(bias)
     output = FixedPoint.covering(words.preactivation, bound.max())
     return IntegerLinear(
         input_size=module.in_features,
@@ -168,13 +210,13 @@ def _spectra(parameter: Tensor) -> np.ndarray:
     return circulant.spectrum(blocks).double().numpy()
 
 
-def _bias(module: LSTM | GRU, n: int, block_size: int) -> np.ndarray:
+def _bias(module: LSTM | GRU, suffix: str, block_size: int) -> np.ndarray:
     """Biases (4, p_h k): i, f, g, o, or r, z and the n of the input and of the state."""
     size = module.hidden_size
     if not module.bias:
         return _padded(np.zeros((4, size)), block_size)
     b_input, b_state = (
-        module.get_parameter(f"{name}_l{n}").view(-1, size).numpy()
+        module.get_parameter(f"{name}_{suffix}").view(-1, size).numpy()
         for name in ("bias_ih", "bias_hh")
     )
     if isinstance(module, GRU):

@@ -10,7 +10,7 @@ values too: they are dropped, so that the padding of a state is zero when it ent
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -371,6 +371,64 @@ class IntegerModel:
     def recurrent(self) -> Iterable[IntegerLSTM | IntegerGRU]:
         """Return the recurrent layers in order."""
         return (layer for layer in self.layers if isinstance(layer, IntegerRecurrent))
+
+
+@dataclass(frozen=True, eq=False)
+class OfflineModel:
+    """Models for whole utterances, one after another: what a bidirectional model is quantized to.
+
+    Attributes:
+        stages: each one model, or two: of the frames in order and of the frames in reverse order,
+            whose results stand side by side. They are streams of their own, and so programs of
+            their own for an accelerator (:mod:`hdl.offline`).
+
+    Raises:
+        ValueError: a stage has not one or two models, or does not take what is given to it.
+    """
+
+    stages: tuple[tuple[IntegerModel, ...], ...]
+
+    def __post_init__(self) -> None:
+        given: tuple[int, FixedPoint] | None = None
+        for n, stage in enumerate(self.stages):
+            if len(stage) not in (1, 2):
+                raise ValueError(f"stage {n} has {len(stage)} models; it must be 1 or 2")
+            for model in stage:
+                first = model.layers[0]
+                taken = first.input_size, input_format(first)
+                if given and given != taken:
+                    raise ValueError(
+                        f"stage {n - 1} gives {given[0]} values {given[1]}; "
+                        f"stage {n} takes {taken[0]} values {taken[1]}"
+                    )
+            formats = {output_format(model.layers[-1]) for model in stage}
+            if len(formats) > 1:
+                both = " and ".join(map(str, formats))
+                raise ValueError(f"stage {n} gives {both}: one format is needed")
+            given = sum(model.layers[-1].output_size for model in stage), formats.pop()
+
+    def quantize(self, features: ArrayLike) -> Integers:
+        """Bring real frames (..., input_size) into the input format."""
+        return self.stages[0][0].quantize(features)
+
+    def run(
+        self,
+        x: Integers,
+        run: Callable[[IntegerModel, Integers], Integers] = IntegerModel.run,
+    ) -> Integers:
+        """Integer frames (time, batch, input_size) -> (time, batch, output_size).
+
+        Utterances of a batch have one length: padding would come before the reverse direction.
+
+        Args:
+            x: the frames.
+            run: what runs a model on frames, its argument; an accelerator can.
+        """
+        for stage in self.stages:
+            ways = (slice(None), slice(None, None, -1))
+            results = [run(model, x[way])[way] for model, way in zip(stage, ways, strict=False)]
+            x = np.concatenate(results, axis=-1)
+        return x
 
 
 def input_format(layer: IntegerLayer) -> FixedPoint:

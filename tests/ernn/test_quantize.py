@@ -1,6 +1,7 @@
 """Calibration, conversion, the integer model and its bundle, against the float model."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,11 @@ from ernn.quantize import (
     IntegerLinear,
     IntegerLSTM,
     IntegerModel,
+    OfflineModel,
     WordLengths,
     calibrate,
     convert,
+    convert_offline,
 )
 
 INPUT, HIDDEN, OUTPUT, PROJECTED = 23, 30, 11, 12
@@ -123,6 +126,42 @@ def test_circulant_linear_is_quantized_too() -> None:
     assert np.abs(integer.layers[-1].output.to_float(n) - y).max() < 2e-3
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_both_directions_follow_the_float_model(form: str) -> None:
+    torch.manual_seed(5)
+    cls, options = FORMS[form]
+    model = cls(INPUT, HIDDEN, 2, block_size=4, activation="pwl", bidirectional=True, **options)
+    linear = CirculantLinear(2 * options.get("proj_size", HIDDEN), OUTPUT, 4)
+    x = torch.randn(25, 4, INPUT)
+    ranges = calibrate(model, x.unbind(1))
+    integer = convert_offline(model, linear, ranges, WordLengths(weight=16))
+    assert [len(stage) for stage in integer.stages] == [2, 2, 1]
+    with torch.no_grad():
+        y = linear(model(x)[0]).numpy()
+    n = integer.run(integer.quantize(x.numpy()))
+    output = integer.stages[-1][0].layers[-1].output
+    assert np.abs(output.to_float(n) - y).max() < 2e-3
+
+
+def test_one_direction_offline_is_the_stream() -> None:
+    model, linear, integer, x = example("lstm", 4)
+    offline = convert_offline(model, linear, calibrate(model, x.unbind(1)))
+    n = integer.quantize(x.numpy())
+    assert np.array_equal(offline.run(n), integer.run(n))
+
+
+def test_stages_must_fit_together() -> None:
+    _, _, integer, _ = example("lstm", 4)
+    first, second, _ = (IntegerModel((layer,)) for layer in integer.layers)
+    with pytest.raises(ValueError, match="stage 0 has 3 models; it must be 1 or 2"):
+        OfflineModel(((first,) * 3,))
+    with pytest.raises(ValueError, match=r"stage 0 gives 60 values .*; stage 1 takes 30 values"):
+        OfflineModel(((first, first), (second,)))
+    one, other = relu_layer("none"), replace(relu_layer("none"), output=FixedPoint(9, 4))
+    with pytest.raises(ValueError, match=r"stage 0 gives Q.* and Q.*: one format is needed"):
+        OfflineModel(((IntegerModel((one,)), IntegerModel((other,))),))
+
+
 def relu_layer(activation: str) -> IntegerLinear:
     rng = np.random.default_rng(3)
     fmt, W, bias = FixedPoint(8, 4), rng.integers(-128, 128, (2, 3, 4)), rng.integers(-128, 128, 8)
@@ -148,9 +187,7 @@ def test_a_bundle_keeps_the_relu_and_an_old_one_has_none(tmp_path: Path) -> None
 def test_what_cannot_be_quantized_is_refused() -> None:
     linear = torch.nn.Linear(HIDDEN, OUTPUT)
     both = LSTM(INPUT, HIDDEN, bidirectional=True)
-    with pytest.raises(ValueError, match="must have one direction"):
-        calibrate(both, [torch.randn(5, INPUT)])
-    with pytest.raises(ValueError, match="must have one direction"):
+    with pytest.raises(ValueError, match="streams, which have no future: use convert_offline"):
         convert(both, linear, [])
     mixed = LSTM(INPUT, HIDDEN, block_size={"input": 8, "recurrent": 4})
     with pytest.raises(ValueError, match="one for all matrices"):

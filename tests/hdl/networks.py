@@ -1,31 +1,14 @@
 """Small networks and one core that runs them all, for the tests of whole accelerators."""
 
-from dataclasses import replace
-
 from layers import formats, random_layer, random_linear
 
 from ernn.fixed import FixedPoint
 from ernn.quantize.integer import IntegerModel
 from hdl.compiler import compile_model, configure
-from hdl.config import CELLS, Span
+from hdl.config import covering
 
 GATE, INPUT = FixedPoint(8, 6), FixedPoint(8, 5)
 """Of what recurrent layers without projection give, and of the networks' inputs."""
-
-
-def covering(models, n_pe, **sizes):
-    """The smallest core of ``n_pe`` PEs that runs each of the models; ``sizes`` as of configure."""
-    cores = [configure(model, n_pe, **sizes) for model in models]
-    first, merged = cores[0], {}
-    for name in vars(first):
-        values = [getattr(cfg, name) for cfg in cores]
-        if name == "cells":
-            merged[name] = tuple(cell for cell in CELLS if any(cell in cells for cells in values))
-        elif isinstance(values[0], Span):
-            merged[name] = Span(min(s.low for s in values), max(s.high for s in values))
-        else:
-            merged[name] = max(values)
-    return replace(first, **merged)
 
 
 def network(*layers):
@@ -61,6 +44,6 @@ SYSTEM = {
     "stack": stack(),
 }
 """Networks for :data:`CORE`; "others" is "projected" with other weights."""
-CORE = covering(SYSTEM.values(), 8, fold=2, streams=2)
+CORE = covering([configure(model, 8, fold=2, streams=2) for model in SYSTEM.values()])
 PROGRAMS = {name: compile_model(model, CORE) for name, model in SYSTEM.items()}
 PROGRAMS["interleaved"] = compile_model(SYSTEM["classifier"], CORE, streams=2)

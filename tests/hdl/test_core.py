@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from layers import formats, random_layer, random_linear
-from networks import CORE, GATE, INPUT, PROGRAMS, SYSTEM, covering, network
+from networks import CORE, GATE, INPUT, PROGRAMS, SYSTEM, network
 
 from ernn.fixed import FixedPoint
 from hdl.compiler import compile_model, configure
-from hdl.config import CoreConfig, Span
+from hdl.config import CoreConfig, Span, covering
 from hdl.program import Units, load_address_bits, load_data_bits, pack, unpack
 
 LSTM = network(random_layer("lstm", 4, 7, 9, formats()))
@@ -26,7 +26,7 @@ def test_a_core_of_every_shape_runs_its_model():
             cfg = configure(model, 8, **sizes)
             program = compile_model(model, cfg, sizes.get("streams", 1))
             assert program.limit <= sum(op.cycles(cfg) for op in program.matrix)
-            assert covering([model], 8, **sizes) == cfg
+            assert covering([cfg]) == cfg
             smaller = replace(cfg, weight_depth=cfg.weight_depth - 1)
             with pytest.raises(ValueError, match="words of weights a PE: the model needs"):
                 compile_model(model, smaller, program.streams)

@@ -17,10 +17,11 @@ from layers import (
     random_linear,
     random_network,
 )
-from networks import GATE, INPUT, SYSTEM, covering, network
+from networks import GATE, INPUT, SYSTEM, network
 
 from ernn.fixed import FixedPoint
-from hdl.compiler import compile_model
+from hdl.compiler import compile_model, configure
+from hdl.config import covering
 from hdl.schedule import Schedule
 from hdl.simulate import Simulator
 
@@ -56,7 +57,7 @@ CASES += [(core, name, 1) for core in SHAPES if core != "one slice" for name in 
 
 @cache
 def simulator(core):
-    cfg = covering(NETWORKS.values(), **SHAPES[core])
+    cfg = covering([configure(model, **SHAPES[core]) for model in NETWORKS.values()])
     return Simulator(replace(cfg, relaxed=core == "relaxed"))
 
 
