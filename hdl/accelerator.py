@@ -19,12 +19,12 @@ from hdl.axis import (
     output_stream,
 )
 from hdl.config import CoreConfig, address_bits
+from hdl.control import delay_control
 from hdl.core import core
 from hdl.delays import load_delay
 from hdl.image import build_image, signature
 from hdl.loader import STATUS_BITS, Load, loader
 from hdl.program import Program, Units, load_address_bits, load_data_bits
-from hdl.sequencer import delay_control
 from hdl.stream import AxiStream
 
 

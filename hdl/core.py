@@ -8,7 +8,7 @@ The PEs stand in groups along a chain of registers: a group works a cycle after 
 and so the groups' sums leave one after another, without a queue. They are rounded, transformed back
 and kept as rows; the cells take them from there when they have all that they need. What the cells
 give goes through the FFT again, and out. :mod:`hdl.program` says what is where,
-:mod:`hdl.sequencer` when.
+:mod:`hdl.control` when.
 """
 
 from types import SimpleNamespace
@@ -17,7 +17,9 @@ from myhdl import Signal, always, always_comb, block, concat, intbv
 
 from hdl.arith import bit, bits, cut_bits, delay_bits, hold, join, later, low_bits, wire
 from hdl.config import GATES, PEEPHOLES, address_bits
+from hdl.control import Fields, Position, delay_control, fetch, frame_number, settings
 from hdl.delays import bus_delay, rows_delay, sums_delay
+from hdl.matrix_sequencer import MatrixCommand, RowTags, matrix_sequencer
 from hdl.pe import WEIGHT_LEAD, Bus, Load, gather, pe_group, row
 from hdl.program import (
     Units,
@@ -26,17 +28,6 @@ from hdl.program import (
     load_data_bits,
     matrix_fields,
     settings_fields,
-)
-from hdl.sequencer import (
-    Fields,
-    MatrixCommand,
-    Position,
-    RowTags,
-    delay_control,
-    fetch,
-    frame_number,
-    matrix_sequencer,
-    settings,
 )
 from hdl.slices import Given, cells
 from hdl.spectra import spectra

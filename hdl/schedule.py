@@ -1,4 +1,4 @@
-"""The cycles of a program, without a simulator: what :mod:`hdl.sequencer` does when.
+"""The cycles of a program, without a simulator: what the core does when (:mod:`hdl.control`).
 
 Everything in the core takes a fixed time but the two sequencers' waiting, so a few maxima give the
 cycle of every step. Frames are offered without a pause, or each alone; results are taken at once.

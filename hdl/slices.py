@@ -25,7 +25,9 @@ from hdl.arith import (
     words,
 )
 from hdl.cell import BIAS_LEAD, STATE_LEAD, cell_state_latency, gru_lane, linear_lane, lstm_lane
+from hdl.cell_sequencer import CellCommand, cell_sequencer
 from hdl.config import GATES, address_bits
+from hdl.control import Fields, Position, advance, delay_control, fetch
 from hdl.delays import (
     GRU,
     LINEAR,
@@ -40,15 +42,6 @@ from hdl.delays import (
 from hdl.formats import Format, limits
 from hdl.module import module
 from hdl.program import cell_fields
-from hdl.sequencer import (
-    CellCommand,
-    Fields,
-    Position,
-    advance,
-    cell_sequencer,
-    delay_control,
-    fetch,
-)
 
 # modules of their own where the core is converted
 lstm_lane, gru_lane, linear_lane = (module(b.func) for b in (lstm_lane, gru_lane, linear_lane))
@@ -75,7 +68,7 @@ def cells(clk, rst, loaded, tags, rows, fresh, frame, op, given, cfg):
     Ports
         loaded : biases and peephole weights
         tags, rows : as :func:`products` gives them
-        fresh : as of :func:`hdl.sequencer.matrix_sequencer`
+        fresh : as of :func:`hdl.matrix_sequencer.matrix_sequencer`
         frame, op : of the cells
         given : Given
     """

@@ -3,15 +3,15 @@
 blocks -> FFT -> operands -> F copies of the spectrum memory, W banks each -> F lanes
 """
 
-from myhdl import always, always_comb, block, concat
+from myhdl import Signal, always, always_comb, block, concat, intbv
 
 from hdl.arith import bit, bits, cut_bits, hold, join, later, memory, ram
 from hdl.config import address_bits
+from hdl.control import Position, advance, delay_control
 from hdl.delays import spectrum_delay
 from hdl.fft import rfft
 from hdl.module import module
 from hdl.pe import operands
-from hdl.sequencer import Position, advance, delay_control, intake
 
 # a module of its own where the core is converted
 rfft = module(rfft.func)
@@ -43,7 +43,7 @@ def spectra(
         release : the input has been read for the last time
         command : MatrixCommand
         operand_bus : of the command's columns, ``bus_delay(cfg)`` cycles after it
-        written, x_complete, x_first : as of :func:`hdl.sequencer.matrix_sequencer`
+        written, x_complete, x_first : as of :func:`hdl.matrix_sequencer.matrix_sequencer`
         entered, inside : an input of all streams is in; a frame is half in
     """
     W, delay = cfg.slices, spectrum_delay(cfg)
@@ -302,3 +302,89 @@ def choose(clk, banks, column, zero, chosen, low):
             chosen.next = fourth
 
     return follow_four, select_four
+
+
+@block
+def intake(clk, rst, i, blocked, release, accepted, end, complete, inside, x_first, sizes, relaxed):
+    """Let an input frame in when half a spectrum memory is free for it.
+
+    Relaxed, a block comes every other cycle at most.
+
+    Ports
+        i : stream of blocks
+        blocked : the FFT takes something else; relaxed, in the next cycle
+        release : the PEs have read an input for the last time
+        accepted, end : a block enters, a frame's last one
+        complete : with ``end``, the frames of all streams are in
+        inside : a frame is half in
+        x_first : as of :func:`hdl.matrix_sequencer.matrix_sequencer`
+        sizes : the settings
+    """
+    free = Signal(intbv(2, min=0, max=4))
+    place, stream = bits(len(sizes.input_blocks)), bits(len(sizes.streams))
+    is_open, stream_end, take, odd = (bit() for _ in range(4))
+
+    if relaxed:
+
+        @always(clk.posedge)
+        def gate():
+            is_open.next = free != 0 and not blocked and not rst and not accepted
+    else:
+
+        @always_comb
+        def gate():
+            is_open.next = free != 0 and not blocked and not rst
+
+    @always_comb
+    def handshake():
+        i.ready.next = is_open
+        accepted.next = i.valid and is_open
+
+    @(always(clk.posedge) if relaxed else always_comb)
+    def ends():
+        stream_end.next = place == sizes.input_blocks
+        complete.next = place == sizes.input_blocks and stream == sizes.streams
+
+    @always_comb
+    def whole():
+        end.next = accepted and stream_end
+        take.next = accepted and complete
+
+    @always(clk.posedge)
+    def count():
+        if rst:
+            place.next = 0
+            stream.next = 0
+            inside.next = 0
+        elif accepted:
+            inside.next = not stream_end
+            if stream_end:
+                place.next = 0
+                if complete:
+                    stream.next = 0
+                else:
+                    stream.next = stream + 1
+            else:
+                place.next = place + 1
+
+    @always(clk.posedge)
+    def utterances():
+        if rst:
+            odd.next = 1
+        elif take:
+            odd.next = not odd
+        if end and odd:
+            x_first.odd.next[stream] = i.first
+        elif end:
+            x_first.even.next[stream] = i.first
+
+    @always(clk.posedge)
+    def halves():
+        if rst:
+            free.next = 2
+        elif take and not release:
+            free.next = free - 1
+        elif release and not take:
+            free.next = free + 1
+
+    return gate, handshake, ends, whole, count, utterances, halves
