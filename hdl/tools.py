@@ -149,6 +149,8 @@ def build(
     harness: str,
     defines: Mapping[str, str],
     folder: Path | None = None,
+    *,
+    optimization: int = 1,
 ) -> Path:
     """Build a Verilated model with a C++ harness; return the program, kept by a hash of all of it.
 
@@ -158,11 +160,13 @@ def build(
         harness: the C++ file beside this one that follows ``ports.cpp``.
         defines: macros for it.
         folder: where builds are kept; :func:`cache_folder` by default.
+        optimization: the C++ compiler's level; 0 compiles many times faster than it then runs
+            slower.
     """
     tool, environment = find_verilator()
     flags = "--cc --exe --build -j 2 -O3 --x-assign fast --x-initial unique --inline-mult 1".split()
     flags += ["-Wno-WIDTHEXPAND", "--prefix", "Vtop", "--top-module", top, "-MAKEFLAGS"]
-    flags += ["OPT_FAST=-O1 CFG_CXXFLAGS_PCH_I=-include CFG_LDLIBS_THREADS=-pthread"]
+    flags += [f"OPT_FAST=-O{optimization} CFG_CXXFLAGS_PCH_I=-include CFG_LDLIBS_THREADS=-pthread"]
     macros = "".join(f"#define {name} {text}\n" for name, text in defines.items())
     here = Path(__file__).parent
     source = "\n".join([(here / "ports.cpp").read_text(), macros, (here / harness).read_text()])
@@ -230,7 +234,7 @@ def run_vectors(
     get = "".join(f"get(top->{name}, out); " for name in outputs)
     clock = f"top->{CLOCK} = level;" if CLOCK in ports else ""
     defines = {"PUT": put, "GET": get, "CLOCK(level)": clock}
-    program = build(files, top, "vectors.cpp", defines, folder)
+    program = build(files, top, "vectors.cpp", defines, folder, optimization=0)
     empty = np.zeros((cycles, 0), "<u4")
     records = np.hstack([empty, *(ports[name].pack(inputs[name], cycles) for name in driven)])
     widths = [ports[name].words for name in outputs]
