@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache as cached
 from pathlib import Path
@@ -356,7 +357,9 @@ def run_myhdl(
     """Drive a block, given by its arguments, in MyHDL alone; as :func:`run_vectors`."""
     arguments = {n: fresh(v) for n, v in arguments.items()}
     signals = dict(p for n, v in arguments.items() for p in signals_of(n, v))
-    return _drive(function(**arguments), signals, inputs, outputs, cycles or _longest(inputs))
+    with ThreadPoolExecutor(1) as thread:  # MyHDL inspects the stack: there it is short
+        dut = thread.submit(function, **arguments).result()
+    return _drive(dut, signals, inputs, outputs, cycles or _longest(inputs))
 
 
 def _drive(
