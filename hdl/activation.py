@@ -22,6 +22,7 @@ from hdl.arith import (
     clip_sum,
     constant,
     hold,
+    later,
     multiply,
     raised_length,
     register,
@@ -34,8 +35,8 @@ from hdl.config import Span
 
 
 def activation_latency(relaxed):
-    """Cycles from x to y of :func:`activation`: 4 or, relaxed, 6."""
-    return 4 + 2 * relaxed
+    """Cycles from x to y of :func:`activation`: 4 or, relaxed, 7."""
+    return 4 + 3 * relaxed
 
 
 @dataclass(frozen=True)
@@ -165,7 +166,7 @@ def activation(clk, x, y, unit, control, choice=None, early=None, shift=0, relax
 
     Parameters
         shift : of x
-        relaxed : clip, and look up, in two cycles each
+        relaxed : clip, and look up, in two cycles each, and shift in one of its own
     """
     offset_length = unit.offset_length
     content = [segments(table, offset_length) for table in unit.tables]
@@ -175,7 +176,8 @@ def activation(clk, x, y, unit, control, choice=None, early=None, shift=0, relax
     segment_length = (len(starts) // len(unit.functions)).bit_length() - 1
     top = offset_length + segment_length
     clipped = word(unit.word_length)
-    fine = word(max(top, raised_length(len(clipped), control.shift)))
+    raised = word(max(top, raised_length(len(clipped), control.shift)))
+    (fine,) = later([raised], relaxed)
     address = bits((len(starts) - 1).bit_length())
     start = word(max(map(abs, starts)).bit_length() + 1)
     rise = word(max(rises).bit_length() + 1)
@@ -218,7 +220,8 @@ def activation(clk, x, y, unit, control, choice=None, early=None, shift=0, relax
 
     return (
         clipping,
-        shift_left_by(clipped, fine, control.shift),
+        shift_left_by(clipped, raised, control.shift),
+        hold(clk, [raised], [fine], relaxed),
         find,
         rom(clk, address, start, starts, 1 + relaxed),
         rom(clk, address, rise, rises, 1 + relaxed),

@@ -37,18 +37,18 @@ BIAS_LEAD = 2
 
 
 def cell_state_latency(cfg):
-    """Cycles from z to c_o of :func:`lstm_lane`: 6 or, relaxed, 10."""
+    """Cycles from z to c_o of :func:`lstm_lane`: 6 or, relaxed, 11."""
     return activation_latency(cfg.relaxed) + 2 + 2 * cfg.relaxed
 
 
 def lstm_latency(cfg):
-    """Cycles from z to h of :func:`lstm_lane`: 12 or, relaxed, 18; 1 more with peepholes."""
+    """Cycles from z to h of :func:`lstm_lane`: 12 or, relaxed, 20; 1 more with peepholes."""
     tanh_c = cell_state_latency(cfg) + activation_latency(cfg.relaxed)
     return tanh_c + ("peephole" in cfg.cells) + 2
 
 
 def gru_latency(cfg):
-    """Cycles from z to h_o of :func:`gru_lane`: 12 or, relaxed, 16."""
+    """Cycles from z to h_o of :func:`gru_lane`: 12 or, relaxed, 18."""
     return 2 * activation_latency(cfg.relaxed) + 4
 
 

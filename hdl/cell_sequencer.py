@@ -50,8 +50,8 @@ def cell_sequencer(clk, rst, program, rows, fresh, frame, command, op, load, coo
     nxt = program.op
     index, key, turn = wrapping(len(nxt.count)), wrapping(len(nxt.key)), wrapping(2)
     slots = [wrapping(len(nxt.key)) for _ in range(GATES)]
-    cool = bits(address_bits(cooling + 1))
-    active, here, there, issue, last, step = (bit() for _ in range(6))
+    cool, cooled = bits(address_bits(cooling + 1)), bit()
+    active, here, there, issue, last, quad_end, step = (bit() for _ in range(7))
     parameters, state = wrapping(len(nxt.parameters)), wrapping(len(nxt.state))
 
     @always_comb
@@ -73,12 +73,16 @@ def cell_sequencer(clk, rst, program, rows, fresh, frame, command, op, load, coo
     @always_comb
     def next_operation():
         issue.next = active and here
-        load.next = program.valid and not active and cool == 0
-        program.take.next = program.valid and not active and cool == 0
+        load.next = program.valid and not active and cooled
+        program.take.next = program.valid and not active and cooled
+
+    @(always(clk.posedge) if cfg.relaxed else always_comb)
+    def quad():
+        quad_end.next = not op.rotate or turn == 3
 
     @always_comb
-    def quad():
-        step.next = issue and (not op.rotate or turn == 3)
+    def next_rows():
+        step.next = issue and quad_end
 
     @always(clk.posedge)
     def position():
@@ -113,10 +117,13 @@ def cell_sequencer(clk, rst, program, rows, fresh, frame, command, op, load, coo
     def lanes_busy():
         if rst:
             cool.next = 0
+            cooled.next = 1
         elif issue:
             cool.next = cooling
+            cooled.next = 0
         elif cool != 0:
             cool.next = cool - 1
+            cooled.next = cool == 1
 
     @always(clk.posedge)
     def give():
@@ -137,6 +144,7 @@ def cell_sequencer(clk, rst, program, rows, fresh, frame, command, op, load, coo
         look,
         next_operation,
         quad,
+        next_rows,
         position,
         count,
         lanes_busy,

@@ -15,12 +15,12 @@ from types import SimpleNamespace
 
 from myhdl import Signal, always, always_comb, block, concat, intbv
 
-from hdl.arith import bit, bits, cut_bits, delay_bits, hold, join, later, low_bits, wire
+from hdl.arith import bit, bits, cut_bits, delay_bits, join, low_bits, wire
 from hdl.config import GATES, PEEPHOLES, address_bits
 from hdl.control import Fields, Position, delay_control, fetch, frame_number, settings
 from hdl.delays import bus_delay, rows_delay, sums_delay
 from hdl.matrix_sequencer import MatrixCommand, RowTags, matrix_sequencer
-from hdl.pe import WEIGHT_LEAD, Bus, Load, gather, pe_group, row
+from hdl.pe import Bus, Load, gather, pe_group, row
 from hdl.program import (
     Units,
     cell_fields,
@@ -283,13 +283,12 @@ def products(clk, rst, loaded, command, operand_bus, tags, rows, cfg):
     total = bits(cfg.drain * cfg.sums_bits)
     more, narrow, shift = bit(), bit(), bits(len(tags.shift))
     bus, delay, ahead = buses[0], sums_delay(cfg), bus_delay(cfg)
-    (weight,) = later([command.weight], ahead - WEIGHT_LEAD)
     row_sums = [bits(cfg.sums_bits) for _ in range(cfg.drain)]
 
     @always_comb
     def first_bus():
         bus.operands.next = operand_bus
-        bus.address.next = weight
+        bus.address.next = command.weight
         bus.clear.next = rst
 
     control = [
@@ -304,7 +303,6 @@ def products(clk, rst, loaded, command, operand_bus, tags, rows, cfg):
     ]
     return (
         first_bus,
-        hold(clk, [command.weight], [weight], ahead - WEIGHT_LEAD),
         control,
         [
             pe_group(clk, buses[g], buses[g + 1], loads[g], loads[g + 1], sums[g], cfg)

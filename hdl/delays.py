@@ -3,7 +3,7 @@
 from hdl.arith import MEMORY_LATENCY
 from hdl.cell import STATE_LEAD, gru_latency, linear_latency, lstm_latency
 from hdl.fft import fft_latency
-from hdl.pe import GROUP_LATENCY, OPERANDS_LATENCY, gather_latency, row_latency
+from hdl.pe import GROUP_LATENCY, OPERANDS_LATENCY, gather_latency, row_latency, weight_lead
 from hdl.program import Kind
 
 LINEAR, LSTM, GRU = int(Kind.LINEAR), int(Kind.LSTM), int(Kind.GRU)
@@ -13,8 +13,8 @@ ROWS_DELAY = MEMORY_LATENCY + STATE_LEAD
 
 
 def bus_delay(cfg):
-    """Cycles from a matrix command to the operand bus of the first group."""
-    return MEMORY_LATENCY + cfg.relaxed
+    """Cycles from a matrix command, the weights' address with it, to the first group's operands."""
+    return weight_lead(cfg)
 
 
 def row_lead(cfg):

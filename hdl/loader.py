@@ -80,7 +80,7 @@ def loader(
         Signal(modbv(0)[length:])
         for length in (length_bits, count_bits, max(1, last_place.bit_length()), address_bits)
     )
-    complete, at_end, crc_wrong = bit(), bit(), bit()
+    complete, at_end, in_section, in_entry, crc_wrong = (bit() for _ in range(5))
     wrong_magic, foreign_word, bad_length, bad_section = (bit() for _ in range(4))
     words = AxiStream(32) if relaxed else config
     unit = bits(unit_bits)
@@ -93,16 +93,18 @@ def loader(
     @always_comb
     def handshake():
         words.tready.next = state != states.QUIET
+        loading.next = state != states.MAGIC
 
     @settle
     def take():
         taken.next = words.tvalid and (state != states.QUIET) and not rst
 
-    @always_comb
+    @settle
     def places():
         complete.next = place == last_place
         at_end.next = remaining == 1
-        loading.next = state != states.MAGIC
+        in_section.next = state == states.SECTION
+        in_entry.next = state == states.ENTRY
 
     @settle
     def look():
@@ -230,7 +232,7 @@ def loader(
                 remaining.next = words.tdata[length_bits:]
             else:
                 remaining.next = remaining - 1
-            if state == states.SECTION:
+            if in_section:
                 unit.next = words.tdata[unit_top:16]
                 entries.next = words.tdata[count_bits:]
                 address.next = 0
@@ -244,7 +246,7 @@ def loader(
 
     @always(clk.posedge)
     def write():
-        load.valid.next = taken and complete and (state == states.ENTRY) and not rst
+        load.valid.next = taken and complete and in_entry and not rst
         load.unit.next = unit
         load.address.next = address
 

@@ -118,12 +118,6 @@ def matrix_sequencer(
     @always_comb
     def select():
         high.next = column | mask
-        if second:
-            last.next = op.last1
-            source.next = op.source1
-        else:
-            last.next = op.last0
-            source.next = op.source0
 
     @always_comb
     def places():
@@ -183,6 +177,8 @@ def matrix_sequencer(
             row_start.next = 1
         elif load:
             column.next = nxt.base0
+            last.next = nxt.last0
+            source.next = nxt.source0
             second.next = 0
             row.next = 0
             row_start.next = 1
@@ -192,16 +188,24 @@ def matrix_sequencer(
             if ahead:
                 ahead.next = 0
                 column.next = op.base0
+                last.next = op.last0
+                source.next = op.source0
             elif row_over:
                 row.next = row + 1
                 if op.ahead and row == 0:
                     column.next = op.base1
+                    last.next = op.last1
+                    source.next = op.source1
                     second.next = 1
                 else:
                     column.next = op.base0
+                    last.next = op.last0
+                    source.next = op.source0
                     second.next = 0
             else:
                 column.next = op.base1
+                last.next = op.last1
+                source.next = op.source1
                 second.next = 1
         elif issue:
             row_start.next = 0

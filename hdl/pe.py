@@ -46,9 +46,6 @@ from hdl.module import leaf, module
 OPERANDS_LATENCY = 1
 """Cycles from spectrum to operand_bus of :func:`operands`."""
 
-WEIGHT_LEAD = MEMORY_LATENCY
-"""Cycles by which a column's weight address comes before its operands."""
-
 CAPTURE_DELAY = 3
 """Cycles from the operand_bus of a row's last column to the ``capture`` of the row's sums."""
 
@@ -62,13 +59,18 @@ OTHER_UNITS = 64
 """Units beside the PEs that the load chain may have."""
 
 
+def weight_lead(cfg):
+    """Cycles by which a column's weight address comes before its operands."""
+    return MEMORY_LATENCY + cfg.relaxed
+
+
 class Bus:
     """What the groups of PEs hear of a column.
 
     ``operands`` has a lane for each of the F columns of a ``step``, of which ``first`` begins and
     ``last`` ends a row. With ``keep`` a first step puts the sums of the row before it aside, and
     the next row without it goes on from them; ``clear`` forgets them. ``address`` is of the
-    weights, ``WEIGHT_LEAD`` cycles ahead of all others.
+    weights, ``weight_lead(cfg)`` cycles ahead of all others.
     """
 
     def __init__(self, cfg):
@@ -140,10 +142,10 @@ def pe(
     :func:`ernn.fixed.accumulate` bit for bit.
 
     Latency, resources
-        A column's r_address comes ``WEIGHT_LEAD`` cycles before its operand_bus, first, step and
-        keep; capture comes ``CAPTURE_DELAY`` cycles after those of the row's last column, and the
-        row's sums are there in the next cycle, zeros in all others. Rows follow each other without
-        a gap. cfg.products DSPs, a weight memory of cfg.weight_depth spectra, and LUTs for
+        A column's r_address comes ``weight_lead(cfg)`` cycles before its operand_bus, first, step
+        and keep; capture comes ``CAPTURE_DELAY`` cycles after those of the row's last column, and
+        the row's sums are there in the next cycle, zeros in all others. Rows follow each other
+        without a gap. cfg.products DSPs, a weight memory of cfg.weight_depth spectra, and LUTs for
         the k/2 - 1 sums of two weights.
 
     Ports
@@ -156,6 +158,7 @@ def pe(
     """
     k = cfg.block_size
     stored = bits(k * cfg.weight)
+    (weights,) = later([stored], cfg.relaxed)
     W = words(k, cfg.weight)
     factors = words(cfg.products, cfg.weight)
     for f in range(1, k // 2):
@@ -167,10 +170,11 @@ def pe(
 
     logic = [
         memory(clk, w_enable, w_address, w_data, r_address, stored, cfg.weight_depth),
-        split(stored, W),
+        hold(clk, [stored], [weights], cfg.relaxed),
+        split(weights, W),
         split(operand_bus, shared),
         join(totals, row),
-        delay_bit(clk, first, starts, 2),
+        register(clk, first, starts),
         delay_bit(clk, step, counts, 2),
         put_aside(clk, first, step, keep, clear, keeps, forgets),
     ]
@@ -225,21 +229,22 @@ def multiply_accumulate(clk, operand, factor, starts, counts, keeps, forgets, to
     """Sum of products in one DSP: registers for its inputs, product, sum.
 
     The sum put aside is in the DSP too. The four bits belong to the product: they come two cycles
-    after its operand.
+    after its operand, ``starts`` one.
     """
     a, b = word(len(operand)), word(len(factor))
     product = word(len(operand) + len(factor))
-    base, aside = word(len(total)), word(len(total))
+    base, aside, starting = word(len(total)), word(len(total)), bit()
 
     @always(clk.posedge)
     def multiply():
+        starting.next = starts
         a.next = operand
         b.next = factor
         product.next = a * b
 
     @always_comb
     def feedback():
-        if starts:
+        if starting:
             base.next = aside
         else:
             base.next = total

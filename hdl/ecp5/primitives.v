@@ -77,6 +77,18 @@ assign COUT = propagate_1 ? carry : generate_1;
 endmodule
 
 
+module TRELLIS_FF #(
+    parameter GSR = "ENABLED", CEMUX = "1", CLKMUX = "CLK", LSRMUX = "LSR", REGSET = "RESET"
+) (
+    input CLK, LSR, DI,
+    output reg Q
+);
+
+always @(posedge CLK) Q <= LSR ? REGSET == "SET" : DI;
+
+endmodule
+
+
 module PDPW16KD #(
     parameter DATA_WIDTH_W = 36, DATA_WIDTH_R = 36, REGMODE = "NOREG", GSR = "ENABLED"
 ) (

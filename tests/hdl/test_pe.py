@@ -15,7 +15,6 @@ from hdl.pe import (
     GROUP_LATENCY,
     OPERANDS_LATENCY,
     OTHER_UNITS,
-    WEIGHT_LEAD,
     Bus,
     Load,
     gather,
@@ -27,6 +26,7 @@ from hdl.pe import (
     row_end,
     row_end_latency,
     row_latency,
+    weight_lead,
 )
 from hdl.program import pack
 from hdl.synth import synthesize
@@ -156,7 +156,7 @@ def pe_case(k, gaps):
     idle = rng.integers(0, 3, (n, q)) if gaps else np.zeros((n, q), int)
     r_time = q + np.cumsum(idle + 1).reshape(-1, q)
     w_time = np.concatenate([[np.arange(q)], r_time[:-1]])
-    cycles = int(r_time[-1, -1]) + WEIGHT_LEAD + CAPTURE_DELAY + 4
+    cycles = int(r_time[-1, -1]) + weight_lead(cfg) + CAPTURE_DELAY + 4
     slots = cfg.weight_depth // q
     address = (np.arange(n)[:, None] % slots * q + np.arange(q)).ravel()
     keep = rng.integers(0, 3, n) == 0
@@ -165,7 +165,7 @@ def pe_case(k, gaps):
     def noise(times, values, highest=1):
         return stream(cycles, times, values, rng.integers(0, highest, cycles, endpoint=True))
 
-    step_at = r_time + WEIGHT_LEAD
+    step_at = r_time + weight_lead(cfg)
     capture_at = step_at[:, -1] + CAPTURE_DELAY
     spectra = packed(gauss(X).reshape(-1, cfg.products), cfg.input_spectrum_length)
     inputs = {
@@ -237,7 +237,7 @@ def array_case(k, n_pe, fold, slices=1):
     start = len(writes) + cfg.groups + 4
     waits = rng.integers(1, 3, (passes, steps))
     waits[:, 0] += cfg.groups  # every group's sums have a cycle of their own
-    step_at = start + WEIGHT_LEAD + np.cumsum(waits).reshape(-1, steps)
+    step_at = start + weight_lead(cfg) + np.cumsum(waits).reshape(-1, steps)
     cycles = int(step_at[-1, -1]) + cfg.groups + 12
     lanes = np.zeros((passes, steps, fold, cfg.products), int)
     for c in range(q):
@@ -259,7 +259,7 @@ def array_case(k, n_pe, fold, slices=1):
         "first": (step_at, first),
         "step": (step_at, 1),
         "last": (step_at, last),
-        "address": (step_at - WEIGHT_LEAD, np.arange(passes * steps)),
+        "address": (step_at - weight_lead(cfg), np.arange(passes * steps)),
         "valid": (np.arange(len(writes)), 1),
         "unit": (np.arange(len(writes)), [w[0] for w in writes]),
         "w_address": (np.arange(len(writes)), [w[1] for w in writes]),
