@@ -23,9 +23,8 @@ from hdl.arith import (
     constant,
     hold,
     later,
-    multiply,
+    multiply_in,
     raised_length,
-    register,
     rom,
     shift_left_by,
     wire,
@@ -35,8 +34,8 @@ from hdl.config import Span
 
 
 def activation_latency(relaxed):
-    """Cycles from x to y of :func:`activation`: 4 or, relaxed, 7."""
-    return 4 + 3 * relaxed
+    """Cycles from x to y of :func:`activation`: 4 or, relaxed, 8."""
+    return 4 + 4 * relaxed
 
 
 @dataclass(frozen=True)
@@ -166,7 +165,7 @@ def activation(clk, x, y, unit, control, choice=None, early=None, shift=0, relax
 
     Parameters
         shift : of x
-        relaxed : clip, and look up, in two cycles each, and shift in one of its own
+        relaxed : clip, look up, and multiply, in two cycles each, and shift in one of its own
     """
     offset_length = unit.offset_length
     content = [segments(table, offset_length) for table in unit.tables]
@@ -227,8 +226,8 @@ def activation(clk, x, y, unit, control, choice=None, early=None, shift=0, relax
         rom(clk, address, rise, rises, 1 + relaxed),
         keep_offset,
         hold(clk, [within], [offset], relaxed),
-        multiply(clk, rise, offset, product),
-        register(clk, start, start_late),
+        multiply_in(clk, rise, offset, product, 1 + relaxed),
+        hold(clk, [start], [start_late], 1 + relaxed),
         add_start,
         store,
     )

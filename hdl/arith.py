@@ -260,6 +260,26 @@ def multiply(clk, a, b, product):
 
 
 @leaf
+def multiply_registered(clk, a, b, product):
+    """Product is a * b, two cycles later: first there are registers for a and b."""
+    a_late, b_late = word(len(a)), word(len(b))
+
+    @always(clk.posedge)
+    def store():
+        a_late.next = a
+        b_late.next = b
+        product.next = a_late * b_late
+
+    return store
+
+
+@block
+def multiply_in(clk, a, b, product, stages):
+    """Product is a * b, 1 or 2 cycles later."""
+    return (multiply if stages == 1 else multiply_registered)(clk, a, b, product)
+
+
+@leaf
 def scale(clk, a, product, factor, offset=0):
     """Product is the constant ``factor`` times a, plus a constant, one cycle later."""
 

@@ -17,6 +17,7 @@ from hdl.arith import (
     cut,
     delay,
     multiply,
+    multiply_in,
     raised_length,
     register,
     saturate,
@@ -37,19 +38,19 @@ BIAS_LEAD = 2
 
 
 def cell_state_latency(cfg):
-    """Cycles from z to c_o of :func:`lstm_lane`: 6 or, relaxed, 11."""
-    return activation_latency(cfg.relaxed) + 2 + 2 * cfg.relaxed
+    """Cycles from z to c_o of :func:`lstm_lane`: 6 or, relaxed, 13."""
+    return activation_latency(cfg.relaxed) + 2 + 3 * cfg.relaxed
 
 
 def lstm_latency(cfg):
-    """Cycles from z to h of :func:`lstm_lane`: 12 or, relaxed, 20; 1 more with peepholes."""
+    """Cycles from z to h of :func:`lstm_lane`: 12 or, relaxed, 24; with peepholes 1 or 2 more."""
     tanh_c = cell_state_latency(cfg) + activation_latency(cfg.relaxed)
-    return tanh_c + ("peephole" in cfg.cells) + 2
+    return tanh_c + 2 + cfg.relaxed + ("peephole" in cfg.cells) * (1 + cfg.relaxed)
 
 
 def gru_latency(cfg):
-    """Cycles from z to h_o of :func:`gru_lane`: 12 or, relaxed, 18."""
-    return 2 * activation_latency(cfg.relaxed) + 4
+    """Cycles from z to h_o of :func:`gru_lane`: 12 or, relaxed, 22."""
+    return 2 * activation_latency(cfg.relaxed) + 4 + 2 * cfg.relaxed
 
 
 def linear_latency(cfg):
@@ -141,8 +142,8 @@ def lstm_lane(
     raised = word(raised_length(len(entered), fmt.cell_rise))
     logic += [
         delay(clk, c_i, c_late, STATE_LEAD + of_activation),
-        multiply(clk, f, c_late, kept),
-        multiply(clk, i, g, entered),
+        multiply_in(clk, f, c_late, kept, 1 + relaxed),
+        multiply_in(clk, i, g, entered, 1 + relaxed),
         shift_left(kept, aligned, align),
         shift_left_by(entered, raised, fmt.cell_rise),
         saturate_sum(clk, aligned, raised, c_o, gate + align, 1 + 2 * relaxed),
@@ -155,10 +156,10 @@ def lstm_lane(
         b_late, sum_o, early_o = word(P), word(P + 1), word(P + 1)
         logic += [
             delay(clk, p_o, p_late, STATE_LEAD - 1 + of_state),
-            multiply(clk, p_late, c_o, seen),
+            multiply_in(clk, p_late, c_o, seen, 1 + relaxed),
             delay(clk, b[3], b_late, BIAS_LEAD),
             add(clk, z[3], b_late, sum_o),
-            delay(clk, sum_o, early_o, of_state - 1),
+            delay(clk, sum_o, early_o, of_state - 1 + relaxed),
             activation(
                 clk,
                 seen,
@@ -170,7 +171,7 @@ def lstm_lane(
                 relaxed=relaxed,
             ),
             activation(clk, c_o, tanh_c, unit.cell, fmt.cell_unit, relaxed=relaxed),
-            register(clk, tanh_c, tanh_late),
+            delay(clk, tanh_c, tanh_late, 1 + relaxed),
         ]
     else:
         early_o = word(P)
@@ -181,7 +182,7 @@ def lstm_lane(
             activation(clk, c_o, tanh_late, unit.cell, fmt.cell_unit, relaxed=relaxed),
         ]
     logic += [
-        multiply(clk, o_late, tanh_late, product),
+        multiply_in(clk, o_late, tanh_late, product, 1 + relaxed),
         shift_round(clk, product, h, gate),
     ]
     return logic
@@ -257,8 +258,8 @@ def gru_lane(clk, z0, z1, z2, z3, b0, b1, b2, b3, h_i, h_o, fmt, cfg):
         add(clk, b[2], b_moved, b_sum),
         register(clk, b_sum, b_n),
         add(clk, z[2], b_n, sum_n),
-        delay(clk, sum_n, early_n, of_activation - 1),
-        multiply(clk, r, recurrent_late, reset),
+        delay(clk, sum_n, early_n, of_activation - 1 + relaxed),
+        multiply_in(clk, r, recurrent_late, reset, 1 + relaxed),
         activation(
             clk,
             reset,
@@ -275,14 +276,14 @@ def gru_lane(clk, z0, z1, z2, z3, b0, b1, b2, b3, h_i, h_o, fmt, cfg):
     # h = n + u (h - n): between n and h, so it needs no saturation; r h as 0 + r (h - 0)
     part, part_late, h_late, n_late = word(G), word(G), word(G), word(G)
     step, update = word(G + 1), word(2 * G + 1)
-    n_ready = 2 * of_activation + 1
+    n_ready = 2 * of_activation + 1 + relaxed
     logic += [
         choose(clk, fmt.reset_only, u, r, part),
         delay(clk, part, part_late, n_ready - of_activation),
         delay(clk, h_i, h_late, STATE_LEAD + n_ready),
         subtract(clk, h_late, n_used, step),
-        multiply(clk, part_late, step, update),
-        delay(clk, n_used, n_late, 2),
+        multiply_in(clk, part_late, step, update, 1 + relaxed),
+        delay(clk, n_used, n_late, 2 + relaxed),
         add_scaled(clk, n_late, update, h_o, gate),
     ]
     return logic

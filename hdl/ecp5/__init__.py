@@ -20,7 +20,12 @@ from hdl import module
 from hdl.tools import Port, SimulationError, read_ports, run_tool
 
 HERE = Path(__file__).parent
-OPERANDS = {"multiply": ("a", "b"), "scale": ("a",), "multiply_accumulate": ("operand", "factor")}
+OPERANDS = {
+    "multiply": ("a", "b"),
+    "multiply_registered": ("a", "b"),
+    "scale": ("a",),
+    "multiply_accumulate": ("operand", "factor"),
+}
 """Ports of the leaves that are operands of a multiplier."""
 MEMORIES = "memory", "queue_memory"
 LEAVES = *OPERANDS, *MEMORIES

@@ -7,7 +7,7 @@ from checking import Case, bank, bank_arguments
 from stub import stub
 
 from hdl import ecp5, module
-from hdl.arith import bit, bits, memory, multiply, scale, word
+from hdl.arith import bit, bits, memory, multiply, multiply_registered, scale, word
 from hdl.ecp5 import ulx3s
 from hdl.pe import multiply_accumulate
 from hdl.tools import SimulationError, lint, run_icarus, run_vectors
@@ -25,11 +25,11 @@ def words(rng, length, cycles):
     ]
 
 
-def multiply_case(a, b):
+def multiply_case(a, b, function=multiply, latency=1):
     rng = random.Random(a)
     ports = {"a": word(a), "b": word(b), "product": word(a + b)}
     inputs = {"a": words(rng, a, CYCLES), "b": words(rng, b, CYCLES)}
-    return Case(multiply, ports, {}, inputs, {}, 1)
+    return Case(function, ports, {}, inputs, {}, latency)
 
 
 def scale_case(a, factor, offset=0):
@@ -108,6 +108,7 @@ def equal(cases, simulate, tmp_path):
 def small_cases():
     return [
         multiply_case(18, 14),
+        multiply_case(17, 18, multiply_registered, 2),
         scale_case(18, 11585),
         scale_case(13, -21407, 8192),
         multiply_accumulate_case(18, 18, 48),
