@@ -80,7 +80,7 @@ def loader(
         Signal(modbv(0)[length:])
         for length in (length_bits, count_bits, max(1, last_place.bit_length()), address_bits)
     )
-    complete, at_end, in_section, in_entry, crc_wrong = (bit() for _ in range(5))
+    complete, at_end, in_section, in_entry, at_rest, crc_wrong = (bit() for _ in range(6))
     wrong_magic, foreign_word, bad_length, bad_section = (bit() for _ in range(4))
     words = AxiStream(32) if relaxed else config
     unit = bits(unit_bits)
@@ -98,6 +98,10 @@ def loader(
     @settle
     def take():
         taken.next = words.tvalid and (state != states.QUIET) and not rst
+
+    @settle
+    def rest():
+        at_rest.next = state == states.QUIET and not busy
 
     @settle
     def places():
@@ -185,7 +189,7 @@ def loader(
             enabled.next = 0
             error.next = none
         elif state == states.QUIET:
-            if not busy:
+            if at_rest:
                 state.next = states.SECTION
         elif taken:
             if fault != none:
@@ -259,6 +263,7 @@ def loader(
         keep_still(clk, rst, config, words) if relaxed else (),
         handshake,
         take,
+        rest,
         places,
         look,
         compare,

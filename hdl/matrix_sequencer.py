@@ -173,18 +173,14 @@ def matrix_sequencer(
 
     @always(clk.posedge)
     def position():
-        if rst:
-            row_start.next = 1
-        elif load:
+        if load:
             column.next = nxt.base0
             last.next = nxt.last0
             source.next = nxt.source0
             second.next = 0
             row.next = 0
-            row_start.next = 1
             ahead.next = nxt.ahead
         elif turn:
-            row_start.next = row_over or ahead
             if ahead:
                 ahead.next = 0
                 column.next = op.base0
@@ -208,8 +204,16 @@ def matrix_sequencer(
                 source.next = op.source1
                 second.next = 1
         elif issue:
-            row_start.next = 0
             column.next = high + 1
+
+    @always(clk.posedge)
+    def starts():
+        if rst or load:
+            row_start.next = 1
+        elif turn:
+            row_start.next = row_over or ahead
+        elif issue:
+            row_start.next = 0
 
     @always(clk.posedge)
     def weights():
@@ -303,6 +307,7 @@ def matrix_sequencer(
         take,
         run,
         position,
+        starts,
         weights,
         frames,
         utterances,

