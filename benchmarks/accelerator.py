@@ -32,6 +32,7 @@ from ernn.nn import GRU, LSTM, CirculantLinear
 from ernn.quantize import IntegerModel, calibrate, convert
 from hdl import published
 from hdl.compiler import compile_model, configure
+from hdl.schedule import latency
 from hdl.simulate import Simulator
 from hdl.synth import synthesize_accelerator
 
@@ -195,6 +196,7 @@ def measure(
                 "cycles_per_frame": cycles,
                 "limit": program.limit,
                 "utilization": program.limit / cycles,
+                "latency": latency(program),
                 "frames_checked": len(run.finished),
                 "mismatches": differ,
             }
@@ -215,11 +217,12 @@ def steady_cycles(finished: Integers, streams: int) -> float:
 def to_markdown(rows: Sequence[dict[str, Any]], source: str, streams: int) -> str:
     """The measured rows, what was wanted of them, and the published ones."""
     lines = [
-        f"Frames: {source}. Cycles under Verilator, resources by Yosys for 7 series of a core for "
-        f"up to {streams} streams.",
+        f"Frames: {source}. Cycles from frame to frame under Verilator; latency of a lone frame, "
+        f"last input to last output word, by `hdl.schedule`, in us at 200 MHz; resources by Yosys "
+        f"for 7 series of a core for up to {streams} streams.",
         "",
-        "| model | k | PEs | streams | cycles/frame | limit | utilization | us at 200 MHz "
-        "| frames/s | DSP | LUT | BRAM36 | frames | mismatches | wanted |",
+        "| model | k | PEs | streams | cycles/frame | limit | utilization | frames/s | latency us "
+        "| DSP | LUT | BRAM36 | frames | mismatches | wanted |",
         "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
@@ -227,7 +230,7 @@ def to_markdown(rows: Sequence[dict[str, Any]], source: str, streams: int) -> st
         cells = [
             *(row[n] for n in ("model", "k", "n_pe", "streams")),
             *(f"{cycles:.1f}", f"{row['limit']:.0f}", f"{row['utilization']:.1%}"),
-            *(f"{cycles / 200:.2f}", f"{200e6 / cycles:,.0f}"),
+            *(f"{200e6 / cycles:,.0f}", f"{row['latency'] / 200:.2f}"),
             *("-" if value is None else f"{value:,g}" for value in resources),
             *(row["frames_checked"], row["mismatches"], verdict(row)),
         ]
