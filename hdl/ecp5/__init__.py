@@ -220,7 +220,7 @@ def place_and_route(
         command += ["--freq", str(frequency), "--seed", str(seed), "--timing-allow-fail"]
         command += ["--placer", "static"]  # 137 MHz where the default placer reached 117
         command += ["--json", "design.json", "--textcfg", "design.config"]
-        command += ["--report", "report.json", "--quiet"]
+        command += ["--report", "report.json"]
         if constraints:
             shutil.copy(constraints, Path(scratch) / "pins.lpf")
             command += ["--lpf", "pins.lpf"]
@@ -241,9 +241,10 @@ def _run(package: str, entry: str, arguments: Sequence[str], folder: str) -> Non
         run_tool([*program, *arguments], cwd=folder)
     except SimulationError as error:
         said = str(error).splitlines()
-        line = next((n for n in said if "ERROR" in n), said[-1])
+        too_full = [n for n in said if re.search(r"\b(?!100%)\d{3,}%$", n)]
+        line = next((n for n in said if "ERROR" in n), (too_full or said)[-1])
         tool = entry.removeprefix("_run_").removesuffix("_argv")
-        raise SimulationError(f"{tool}: {line}") from None
+        raise SimulationError(f"{tool}: {' '.join(line.split())}") from None
 
 
 def read_report(report: dict[str, Any]) -> Timing:

@@ -95,7 +95,7 @@ def planted(function, right, wrong, folder):
         (frame_output, "else if (m_tready) begin", "else begin"),
         # runs while it changes
         (loader, "enabled <= 0;\n            state <= 3'b011", "state <= 3'b011"),
-        (loader, "if ((!busy)) begin", "if (1) begin"),  # does not wait
+        (loader, "&& (!busy));", ");"),  # does not wait
         (loader, "else if (crc_wrong) begin", "else if (0) begin"),
     ],
 )
