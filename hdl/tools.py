@@ -151,7 +151,7 @@ def build(
     defines: Mapping[str, str],
     folder: Path | None = None,
     *,
-    optimization: int = 1,
+    optimization: int = 2,
 ) -> Path:
     """Build a Verilated model with a C++ harness; return the program, kept by a hash of all of it.
 
