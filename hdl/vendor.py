@@ -127,21 +127,21 @@ FREQUENCY PORT "clk" {frequency:g} MHZ;
 """
 
 MAKEFILE = """\
-# make: {top}.config, placed and routed, and timing.json
+# make: {top}.routed.json, placed and routed out of context, and timing.json
 YOSYS ?= yosys
 NEXTPNR ?= nextpnr-ecp5
 
 VERILOG = {verilog}
 
-{top}.config: {top}.json {top}.lpf
-\t$(NEXTPNR) {options} --json $< --lpf {top}.lpf --textcfg $@ --report timing.json
+{top}.routed.json: {top}.json {top}.lpf
+\t$(NEXTPNR) {options} --json $< --lpf {top}.lpf --write $@ --report timing.json
 
 {top}.json: $(VERILOG)
 \t$(YOSYS) -q -p "read_verilog $(VERILOG); synth_ecp5 -top {top} -json $@"
 
 .PHONY: clean
 clean:
-\trm -f {top}.json {top}.config timing.json
+\trm -f {top}.json {top}.routed.json timing.json
 """
 
 NEXTPNR = {
@@ -207,7 +207,8 @@ def _vivado(sources: Sources, device: Device, clock: float) -> dict[str, str]:
 
 
 def _nextpnr_options(device: Device) -> list[str]:
-    return [NEXTPNR[device.name], "--package", "CABGA381", "--speed", "6", "--out-of-context"]
+    part = [NEXTPNR[device.name], "--package", "CABGA381", "--speed", "6"]
+    return [*part, "--out-of-context", "--lpf-allow-unconstrained", "--placer", "static"]
 
 
 def _ecp5(sources: Sources, device: Device, clock: float) -> dict[str, str]:
