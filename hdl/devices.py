@@ -29,7 +29,7 @@ class Family:
 SERIES7 = Family("7 series", "xilinx", (25, 18), True, 200.0)
 ULTRASCALE = Family("UltraScale", "xilinx", (27, 18), True, 200.0)
 ULTRASCALE_PLUS = Family("UltraScale+", "xilinx", (27, 18), True, 300.0)
-ECP5 = Family("ECP5", "lattice", (18, 18), False, 100.0)
+ECP5 = Family("ECP5", "lattice", (18, 18), False, 90.0)
 
 
 @dataclass(frozen=True)

@@ -134,7 +134,7 @@ NEXTPNR ?= nextpnr-ecp5
 VERILOG = {verilog}
 
 {top}.routed.json: {top}.json {top}.lpf
-\t$(NEXTPNR) {options} --json $< --lpf {top}.lpf --write $@ --report timing.json
+\t$(NEXTPNR) {options} --out-of-context --json $< --lpf {top}.lpf --write $@ --report timing.json
 
 {top}.json: $(VERILOG)
 \t$(YOSYS) -q -p "read_verilog $(VERILOG); synth_ecp5 -top {top} -json $@"
@@ -208,7 +208,7 @@ def _vivado(sources: Sources, device: Device, clock: float) -> dict[str, str]:
 
 def _nextpnr_options(device: Device) -> list[str]:
     part = [NEXTPNR[device.name], "--package", "CABGA381", "--speed", "6"]
-    return [*part, "--out-of-context", "--lpf-allow-unconstrained", "--placer", "static"]
+    return [*part, "--lpf-allow-unconstrained", "--placer", "static"]
 
 
 def _ecp5(sources: Sources, device: Device, clock: float) -> dict[str, str]:
