@@ -49,9 +49,9 @@ def loader(
 
     Latency, resources
         A word a cycle, relaxed every fourth; the image waits after word 2 for a cycle, relaxed for
-        two, and while the core is busy. ``load`` follows the last word of an entry by a cycle, relaxed by five,
-        ``enable`` and ``status`` the last word of an image. About 300 LUTs, 32-bit CRC among them,
-        and a register of an entry.
+        two, and while the core is busy. ``load`` follows the last word of an entry by a cycle,
+        relaxed by five, ``enable`` and ``status`` the last word of an image. About 300 LUTs, 32-bit
+        CRC among them, and a register of an entry.
 
     Ports
         config : AxiStream(32)      images, TLAST on the CRC word
