@@ -8,10 +8,7 @@ from pathlib import Path
 
 import pytest
 
-RECIPE = Path(__file__).parents[2] / "recipes" / "timit"
-sys.path.insert(0, str(RECIPE))
-
-from seeds import table  # noqa: E402
+from recipes.experiment.seeds import table
 
 
 def run_of(seed: int, control: float, k8: float) -> dict:
@@ -46,7 +43,7 @@ def test_runs_must_be_comparable() -> None:
 
 def test_command_line(tmp_path: Path) -> None:
     (tmp_path / "results.json").write_text(json.dumps(run_of(0, 18.0, 18.5)))
-    command = [sys.executable, str(RECIPE / "seeds.py")]
+    command = [sys.executable, "-m", "recipes.experiment.seeds"]
     good = subprocess.run([*command, str(tmp_path)], capture_output=True, text=True, check=True)
     assert good.stdout.startswith("| test PER, % | seed 0 | mean | against control |")
     bad = subprocess.run([*command, "absent"], capture_output=True, text=True, check=False)

@@ -1,44 +1,29 @@
-"""The recogniser's stages: corpus, features, dense baseline, Phase I."""
+"""The recogniser's stages: features, dense baseline, Phase I."""
 
 import ctypes
 import multiprocessing
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from settings import Settings
-from stage import Result
 from tqdm import tqdm
 
-from data_prep import features, manifest, synthetic, timit
+from data_prep import features, manifest
+from data_prep.manifest import SPLITS
 from data_prep.phones import PHONES_39, to39
 from ernn.asr import AcousticModel, Dataset, History, recognise, score, train
 from ernn.compress import ADMM, recurrent_sets
+from recipes.experiment.settings import Settings
+from recipes.experiment.stage import Result
 
-SPLITS = ("train", "dev", "test")
 
-
-def prepare(folder: Path, settings: Settings, timit_root: Path | None) -> Result:
-    """Manifests of TIMIT, or of the built-in corpus, which is made first."""
-    root = timit_root
-    if root is None:
-        root = folder / "corpus"
-        if not root.is_dir():
-            sizes = settings.corpus
-            synthetic.generate(
-                root,
-                train_speakers=sizes.train_speakers,
-                dev_speakers=sizes.dev_speakers,
-                test_speakers=sizes.test_speakers,
-                sentences=sizes.sentences,
-                seed=settings.seed,
-            )
-    paths = timit.prepare(root, folder / "manifests")
-    utterances = {split: manifest.read(paths[split]) for split in SPLITS}
+def describe(manifests: Mapping[str, Path]) -> Result:
+    """The sizes of the splits, by their manifests."""
+    utterances = {split: manifest.read(path) for split, path in manifests.items()}
     return {
         "utterances": {split: len(part) for split, part in utterances.items()},
         "minutes": {

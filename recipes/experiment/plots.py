@@ -1,7 +1,6 @@
 """The pictures of the report."""
 
 from pathlib import Path
-from typing import Any
 
 import matplotlib
 import numpy as np
@@ -11,9 +10,9 @@ from matplotlib.figure import Figure
 from ernn.activations import SIGMOID, TANH
 from ernn.fixed import FixedPoint, activation, activation_table
 from ernn.quantize import WordLengths
+from recipes.experiment.stage import Result
 
 matplotlib.use("Agg")
-Result = dict[str, Any]
 
 
 def draw(results: dict[str, Result], words: WordLengths, folder: Path) -> None:

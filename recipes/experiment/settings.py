@@ -1,27 +1,18 @@
-"""Every hyper-parameter of the recipe, read from a TOML file: a dataclass a table."""
+"""Every hyper-parameter of a recipe, read from a TOML file: a dataclass a table."""
 
 import tomllib
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from data_prep.features import FeatureConfig
 from ernn.asr import ModelConfig, SpecAugment, TrainConfig
 from ernn.quantize import WordLengths
 
 T = TypeVar("T")
+C = TypeVar("C")  # of the table [corpus]: each recipe has its own
 ALLOWED: dict[Any, tuple[type, ...]] = {int: (int,), float: (int, float), bool: (bool,)}
 """Types of TOML values by the type of the field; of other fields the classes check the values."""
-
-
-@dataclass(frozen=True)
-class Corpus:
-    """The built-in corpus; a licensed TIMIT has its own sizes."""
-
-    train_speakers: int
-    dev_speakers: int
-    test_speakers: int
-    sentences: int  # of each speaker
 
 
 @dataclass(frozen=True)
@@ -48,11 +39,11 @@ class Hardware:
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(Generic[C]):
     """All tables of the file."""
 
     seed: int
-    corpus: Corpus
+    corpus: C
     features: FeatureConfig
     model: ModelConfig
     train: TrainConfig
@@ -61,8 +52,13 @@ class Settings:
     hardware: Hardware
 
 
-def read_settings(path: Path, seed: int | None) -> Settings:
-    """Read a TOML file; ``seed`` replaces its own.
+def read_settings(path: Path, seed: int | None, corpus: type[C]) -> Settings[C]:
+    """Read a TOML file.
+
+    Args:
+        path: the file.
+        seed: replaces the file's own.
+        corpus: the dataclass of the table ``[corpus]``.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -77,7 +73,7 @@ def read_settings(path: Path, seed: int | None) -> Settings:
         spec_augment = _table(SpecAugment, content, "spec_augment", bands=features.frame_size)
         settings = Settings(
             seed=seed,
-            corpus=_table(Corpus, content, "corpus"),
+            corpus=_table(corpus, content, "corpus"),
             features=features,
             model=_table(ModelConfig, content, "model", input_size=features.size),
             train=_table(TrainConfig, content, "train", seed=seed, spec_augment=spec_augment),

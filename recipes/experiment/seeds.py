@@ -1,6 +1,6 @@
 """Put runs that differ in their seed side by side: mean and spread of their error rates.
 
-python recipes/timit/seeds.py exp/timit exp/seed1 exp/seed2
+python -m recipes.experiment.seeds exp/timit exp/seed1 exp/seed2
 """
 
 import json
@@ -77,7 +77,7 @@ def table(runs: list[dict[str, Any]]) -> str:
 
 def main() -> None:
     """Run the command line."""
-    arguments = tyro.cli(Arguments)
+    arguments = tyro.cli(Arguments, prog="python -m recipes.experiment.seeds")
     try:
         print(table([read(folder) for folder in arguments.runs]), end="")
     except (ValueError, FileNotFoundError) as error:

@@ -5,9 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from settings import Settings
-from speech import datasets, evaluate_scores
-from stage import Result
 from torch import Tensor
 
 from data_prep.phones import PHONES_39
@@ -19,6 +16,9 @@ from hdl.convert import Options, export
 from hdl.schedule import Schedule
 from hdl.simulate import Simulator
 from hdl.synth import synthesize_folder
+from recipes.experiment.settings import Settings
+from recipes.experiment.speech import datasets, evaluate_scores
+from recipes.experiment.stage import Result
 
 
 def phase2(folder: Path, settings: Settings, out: Path, results: dict[str, Result]) -> Result:

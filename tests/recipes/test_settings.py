@@ -1,18 +1,15 @@
-"""The recipe's settings file and stage cache."""
+"""A recipe's settings file and stage cache."""
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
 
-RECIPE = Path(__file__).parents[2] / "recipes" / "timit"
-sys.path.insert(0, str(RECIPE))
+from recipes.experiment.settings import read_settings
+from recipes.experiment.stage import Stage, run_stages
+from recipes.timit.run import Corpus
 
-from settings import read_settings  # noqa: E402
-from stage import Stage, run_stages  # noqa: E402
-
-DEFAULT = (RECIPE / "default.toml").read_text()
+DEFAULT = (Path(__file__).parents[2] / "recipes" / "timit" / "default.toml").read_text()
 
 
 def write(tmp_path: Path, text: str) -> Path:
@@ -22,7 +19,7 @@ def write(tmp_path: Path, text: str) -> Path:
 
 
 def test_default_settings_are_read_and_seed_reaches_the_training(tmp_path: Path) -> None:
-    settings = read_settings(write(tmp_path, DEFAULT), seed=7)
+    settings = read_settings(write(tmp_path, DEFAULT), 7, Corpus)
     assert settings.seed == settings.train.seed == 7
     assert settings.model.input_size == settings.features.size == 160
     assert settings.compress.block_sizes == (4, 8, 16)
@@ -44,7 +41,7 @@ def test_default_settings_are_read_and_seed_reaches_the_training(tmp_path: Path)
 def test_a_bad_settings_file_is_named(tmp_path: Path, old: str, new: str, message: str) -> None:
     path = write(tmp_path, DEFAULT.replace(old, new, 1))
     with pytest.raises(ValueError) as caught:  # noqa: PT011
-        read_settings(path, None)
+        read_settings(path, None, Corpus)
     assert message in str(caught.value)
     assert str(caught.value).startswith(f"{path}: ")
     assert "\n" not in str(caught.value)
@@ -52,7 +49,7 @@ def test_a_bad_settings_file_is_named(tmp_path: Path, old: str, new: str, messag
 
 def test_a_missing_settings_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no such settings file"):
-        read_settings(tmp_path / "absent.toml", None)
+        read_settings(tmp_path / "absent.toml", None, Corpus)
 
 
 class Experiment:

@@ -9,11 +9,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import plots
-from settings import Settings
-from stage import Result
-
 from ernn.files import atomic
+from recipes.experiment import plots
+from recipes.experiment.settings import Settings
+from recipes.experiment.stage import Result
 
 
 def write(

@@ -1,0 +1,1 @@
+"""Whole experiments: a folder for each corpus, and what they share in ``experiment``."""

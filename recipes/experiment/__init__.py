@@ -1,0 +1,1 @@
+"""What every recipe does: its stages from features to hardware, its settings and its report."""

@@ -1,0 +1,39 @@
+"""The command line that the recipes share."""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
+
+import tyro
+
+StageName = Literal["prepare", "features", "dense", "phase1", "phase2", "hardware", "report"]
+O = TypeVar("O", bound="Options")  # noqa: E741
+
+
+@dataclass
+class Options:
+    """What every recipe can be told."""
+
+    out: Path
+    """Folder of everything that is written."""
+    config: Path
+    """Settings: every hyper-parameter."""
+    start: Annotated[StageName | None, tyro.conf.arg(name="from")] = None
+    """Repeat this stage and all after it."""
+    seed: int | None = None
+    """Replaces the seed of the settings."""
+
+
+def main(options: type[O], run: Callable[[O], None]) -> None:
+    """Parse the command line and run; what is wrong is told in one line, with exit code 2."""
+    parsed = tyro.cli(options)
+    try:
+        run(parsed)
+    except (ValueError, FileNotFoundError, ImportError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted: the same command goes on from here", file=sys.stderr)
+        sys.exit(130)

@@ -1,0 +1,66 @@
+"""The stages of a recipe, one after another."""
+
+from pathlib import Path
+
+import torch
+
+from recipes.experiment import accelerator, report, speech
+from recipes.experiment.settings import Settings
+from recipes.experiment.stage import Stage, run_stages
+
+
+def run(prepare: Stage, settings: Settings, corpus: str, out: Path, start: str | None) -> None:
+    """Run what is missing below ``out`` and print the report.
+
+    Args:
+        prepare: the recipe's own first stage; it writes ``manifests/train.jsonl``, dev and test.
+        settings: every hyper-parameter.
+        corpus: its name in the report.
+        out: folder of everything that is written.
+        start: the stage from which everything is repeated.
+
+    Raises:
+        ValueError, FileNotFoundError: a setting or a file is not as it must be.
+    """
+    torch.set_num_threads(1)  # the tensors are small: more threads cost more than they give
+    stages = [
+        prepare,
+        Stage(
+            "features",
+            lambda folder, _: speech.extract(folder, settings, out / "prepare" / "manifests"),
+            settings.features,
+            lambda r: f"{r['size']} values a frame",
+        ),
+        Stage(
+            "dense",
+            lambda folder, _: speech.dense(folder, settings, out),
+            [settings.model, settings.train],
+            lambda r: f"test {r['score']}",
+        ),
+        Stage(
+            "phase1",
+            lambda folder, _: speech.phase1(folder, settings, out),
+            settings.compress,
+            lambda r: f"block size {r['chosen']}, {r['reason']}",
+        ),
+        Stage(
+            "phase2",
+            lambda folder, results: accelerator.phase2(folder, settings, out, results),
+            [settings.quantize, settings.hardware.calibration_utterances],
+            lambda r: f"integer model, test {r['score']}",
+        ),
+        Stage(
+            "hardware",
+            lambda folder, results: accelerator.hardware(folder, settings, out, results),
+            settings.hardware,
+            lambda r: f"{r['frames']} frames, {r['mismatches']} mismatches",
+        ),
+        Stage(
+            "report",
+            lambda folder, results: report.write(folder, settings, out, corpus, results),
+            corpus,
+            lambda r: f"see {out / 'RESULTS.md'}",
+        ),
+    ]
+    results = run_stages(stages, out, start)
+    print(results["report"]["text"])
