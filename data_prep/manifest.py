@@ -14,7 +14,11 @@ SPLITS = ("train", "dev", "test")
 
 @dataclass(frozen=True)
 class Utterance:
-    """A stretch of one audio file, with what is said in it."""
+    """A stretch of one audio file, with what is said in it.
+
+    Raises:
+        ValueError: there are boundaries, but not one pair for each phone.
+    """
 
     id: str
     audio: str  # absolute, or relative to the manifest's folder
@@ -22,8 +26,13 @@ class Utterance:
     duration: float  # s
     speaker: str
     text: str
-    phones: tuple[tuple[int, int, str], ...]  # (start, end, one of the 61 phones), in samples
-    sample_rate: int = 16000  # Hz, of the phones' times
+    phones: tuple[str, ...]  # as the corpus has them
+    boundaries: tuple[tuple[int, int], ...] | None = None  # (start, end) of each, in samples
+    sample_rate: int = 16000  # Hz, of the boundaries
+
+    def __post_init__(self) -> None:
+        if self.boundaries is not None and len(self.boundaries) != len(self.phones):
+            raise ValueError(f"{len(self.boundaries)} boundaries of {len(self.phones)} phones")
 
 
 def read(path: Path | str) -> list[Utterance]:
@@ -41,9 +50,9 @@ def read(path: Path | str) -> list[Utterance]:
         try:
             fields = json.loads(line)
             fields["audio"] = str(path.parent / fields["audio"])
-            fields["phones"] = tuple(
-                (int(a), int(b), str(phone)) for a, b, phone in fields["phones"]
-            )
+            fields["phones"] = tuple(str(phone) for phone in fields["phones"])
+            if fields["boundaries"] is not None:
+                fields["boundaries"] = tuple((int(a), int(b)) for a, b in fields["boundaries"])
             utterance = Utterance(**fields)
         except (ValueError, TypeError, KeyError) as error:
             raise ValueError(f"{path}:{number}: not an utterance: {error!r}") from None

@@ -132,7 +132,8 @@ def _utterance(name: str, speaker: str, files: Mapping[str, Path]) -> Utterance:
         duration=samples / rate,
         speaker=speaker,
         text=" ".join(text[2:]),
-        phones=tuple((round(start * scale), round(end * scale), p) for start, end, p in phones),
+        phones=tuple(phone for _, _, phone in phones),
+        boundaries=tuple((round(start * scale), round(end * scale)) for start, end, _ in phones),
         sample_rate=SAMPLE_RATE,
     )
 

@@ -47,7 +47,7 @@ def datasets(out: Path, splits: Sequence[str] = SPLITS) -> list[Dataset]:
         Dataset(
             features.load(out / "features" / f"{split}.safetensors"),
             {
-                u.id: to39(phone for _, _, phone in u.phones)
+                u.id: to39(u.phones)
                 for u in manifest.read(out / "prepare" / "manifests" / f"{split}.jsonl")
             },
             PHONES_39,

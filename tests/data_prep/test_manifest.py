@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,27 +10,29 @@ from data_prep import manifest
 from data_prep.manifest import Utterance
 
 SECONDS = st.floats(0, 1e5, allow_nan=False)
-PHONE = st.tuples(st.integers(0, 10**9), st.integers(0, 10**9), st.text())
-UTTERANCE = Utterance("a_sx1", "/a.wav", 0.0, 1.0, "a", "One word.", ((0, 16000, "h#"),))
+SAMPLES = st.tuples(st.integers(0, 10**9), st.integers(0, 10**9))
+UTTERANCE = Utterance("a_sx1", "/a.wav", 0.0, 1.0, "a", "One word.", ("h#",), ((0, 16000),))
 
 
-@given(
-    st.lists(
-        st.builds(
-            Utterance,
-            id=st.text(),
-            audio=st.from_regex("/[a-z]{1,9}", fullmatch=True),
-            start=SECONDS,
-            duration=SECONDS,
-            speaker=st.text(),
-            text=st.text(),
-            phones=st.lists(PHONE, max_size=3).map(tuple),
-            sample_rate=st.integers(1, 10**6),
-        ),
-        unique_by=lambda utterance: utterance.id,
-        max_size=5,
+@st.composite
+def utterance(draw: st.DrawFn) -> Utterance:
+    """An utterance with or without boundaries."""
+    phones = draw(st.lists(st.text(), max_size=3).map(tuple))
+    times = st.lists(SAMPLES, min_size=len(phones), max_size=len(phones)).map(tuple)
+    return Utterance(
+        id=draw(st.text()),
+        audio=draw(st.from_regex("/[a-z]{1,9}", fullmatch=True)),
+        start=draw(SECONDS),
+        duration=draw(SECONDS),
+        speaker=draw(st.text()),
+        text=draw(st.text()),
+        phones=phones,
+        boundaries=draw(st.none() | times),
+        sample_rate=draw(st.integers(1, 10**6)),
     )
-)
+
+
+@given(st.lists(utterance(), unique_by=lambda u: u.id, max_size=5))
 @settings(
     deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
@@ -44,7 +47,12 @@ def test_relative_audio_is_beside_the_manifest(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["", "{}", "[]", "not JSON", '{"id": "a", "audio": "b", "phones": [[1, 2]]}']
+    "line",
+    [
+        *("", "{}", "[]", "not JSON", '{"id": "a", "audio": "b", "phones": []}'),
+        json.dumps(vars(UTTERANCE) | {"id": "b", "boundaries": [[1, 2, 3]]}),
+        json.dumps(vars(UTTERANCE) | {"id": "b", "boundaries": []}),
+    ],
 )
 def test_a_line_that_is_no_utterance_is_named(tmp_path: Path, line: str) -> None:
     path = tmp_path / "m.jsonl"

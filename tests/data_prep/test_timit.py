@@ -53,8 +53,8 @@ def test_reads_timit(tmp_path: Path, below: str, lower: bool, riff: bool) -> Non
         for utterance in utterances:
             assert (utterance.speaker, utterance.text) == (speaker, "She had.")
             assert (utterance.start, utterance.duration) == (0.0, 0.5)
-            assert utterance.phones[1] == (3050, 4559, "sh")
-            assert utterance.phones[-1] == (5723, 8000, "h#")
+            assert utterance.phones == ("h#", "sh", "ix", "h#")
+            assert utterance.boundaries == ((0, 3050), (3050, 4559), (4559, 5723), (5723, 8000))
             assert Path(utterance.audio).is_file()
 
 
@@ -190,7 +190,7 @@ def test_another_rate_is_noticed_and_its_times_converted(
         f"{wav}: 32000 Hz, resampled to 16000 Hz when read"
     ]
     assert (utterance.duration, utterance.sample_rate) == (0.5, 16000)
-    assert utterance.phones[1:] == ((1525, 2280, "sh"), (2280, 2862, "ix"), (2862, 8000, "h#"))
+    assert utterance.boundaries == ((0, 1525), (1525, 2280), (2280, 2862), (2862, 8000))
 
 
 def test_an_empty_folder(tmp_path: Path) -> None:
