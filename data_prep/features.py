@@ -17,6 +17,7 @@ import numpy as np
 import soundfile
 from safetensors.numpy import load_file, save_file
 from scipy.signal import resample_poly
+from tqdm import tqdm
 
 from data_prep.manifest import Utterance, atomic
 
@@ -101,7 +102,7 @@ def extract(utterances: Iterable[Utterance], config: FeatureConfig, path: Path |
     if not speakers:
         raise ValueError(f"{path}: no utterances to extract features from")
     vectors: dict[str, np.ndarray] = {}
-    for spoken in speakers.values():
+    for spoken in tqdm(speakers.values(), Path(path).stem, unit="speaker", disable=None):
         frames = [compute(read_audio(u, config.sample_rate), config) for u in spoken]
         mean, deviation = statistics(frames) if config.cmvn else (np.float32(0), np.float32(1))
         for utterance, x in zip(spoken, frames, strict=True):

@@ -15,10 +15,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import soundfile
 import tyro
 
-from data_prep import manifest
+from data_prep import audio, manifest
 from data_prep.manifest import SPLITS, Utterance
 from data_prep.phones import PHONES_61
 
@@ -117,7 +116,7 @@ def _utterance(name: str, speaker: str, files: Mapping[str, Path]) -> Utterance:
         if kind not in files:
             there = next(iter(files.values()))
             raise ValueError(f"{there}: the .{kind.upper()} beside it is missing")
-    samples, rate = _length(files["wav"])
+    samples, rate = audio.length(files["wav"])
     phones = _phones(files["phn"], samples)
     text = files["txt"].read_text(encoding="latin-1").split()
     if len(text) < 3:
@@ -136,37 +135,6 @@ def _utterance(name: str, speaker: str, files: Mapping[str, Path]) -> Utterance:
         boundaries=tuple((round(start * scale), round(end * scale)) for start, end, _ in phones),
         sample_rate=SAMPLE_RATE,
     )
-
-
-def _length(path: Path) -> tuple[int, int]:
-    """Return the number of samples and the sampling rate in Hz of an audio file."""
-    size = path.stat().st_size
-    if size == 0:
-        raise ValueError(f"{path}: an empty file")
-    try:
-        info = soundfile.info(path)
-    except soundfile.LibsndfileError as error:
-        raise ValueError(f"{path}: not audio, or cut in its header: {error.error_string}") from None
-    if info.channels != 1:
-        raise ValueError(f"{path}: {info.channels} channels: only mono is allowed")
-    if size < (expected := _expected_size(path)):
-        raise ValueError(f"{path}: truncated: {size} of {expected} bytes")
-    if info.frames == 0:
-        raise ValueError(f"{path}: no samples")
-    return info.frames, info.samplerate
-
-
-def _expected_size(path: Path) -> int:
-    """Return the bytes a SPHERE or RIFF file should have by its header; 0 for other formats."""
-    with path.open("rb") as file:
-        header = file.read(1024)
-    if header.startswith(b"RIFF"):
-        return 8 + int.from_bytes(header[4:8], "little")
-    if header.startswith(b"NIST_1A"):
-        fields = dict(re.findall(rb"(?m)^(sample_count|sample_n_bytes) -i (\d+)", header))
-        samples = int(fields.get(b"sample_count", 0)) * int(fields.get(b"sample_n_bytes", 2))
-        return int(header[8:16]) + samples
-    return 0
 
 
 def _phones(path: Path, samples: int) -> list[tuple[int, int, str]]:
