@@ -33,9 +33,9 @@ from data_prep import alignment
 from data_prep.alignment import Event, Phone, align
 from data_prep.manifest import SPLITS, atomic
 from data_prep.sentences import Grammar
+from data_prep.timit import SPLITS_FILE
 
 SAMPLE_RATE = 16000  # Hz, of the corpus
-SPLITS_FILE = Path("DOC", "SPLITS.TXT")  # the split of each speaker
 
 DIALECTS = (  # espeak-ng's voices of DR1 to DR8
     *("en-us", "en-us-nyc", "en-us", "en", "en-us", "en-gb-x-rp", "en-us", "en-us-nyc"),

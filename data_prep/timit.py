@@ -4,14 +4,15 @@
 
 Names may be in upper or lower case, and the audio SPHERE or RIFF. The SA sentences, which every
 speaker says, are left out. The splits are Kaldi's (egs/timit/s5): TRAIN, 50 dev speakers and the 24
-core-test speakers of TEST; a built-in corpus names its own in DOC/SPLITS.TXT.
+core-test speakers of TEST, 3,696 / 400 / 192 utterances; a built-in corpus names its own in
+DOC/SPLITS.TXT.
 """
 
 import logging
 import re
 import sys
-from collections import defaultdict
-from collections.abc import Mapping
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,8 @@ from data_prep.manifest import SPLITS, Utterance
 from data_prep.phones import PHONES_61
 
 SAMPLE_RATE = 16000  # Hz
+TRAIN_SPEAKERS = 462
+SENTENCES = 8  # of each speaker, without the SA sentences
 DEV_SPEAKERS = """
     faks0 fdac1 fjem0 mgwt0 mjar0 mmdb1 mmdm2 mpdf0 fcmh0 fkms0 mbdg0 mbwm0 mcsh0 fadg0 fdms0 fedw0
     mgjf0 mglb0 mrtk0 mtaa0 mtdt0 mthc0 mwjg0 fnmr0 frew0 fsem0 mbns0 mmjr0 mdls0 mdlf0 mdvc0 mers0
@@ -32,6 +35,9 @@ CORE_TEST_SPEAKERS = """
     mdab0 mwbt0 felc0 mtas1 mwew0 fpas0 mjmp0 mlnt0 fpkt0 mlll0 mtls0 fjlm0 mbpm0 mklt0 fnlp0 mcmj0
     mjdh0 fmgd0 mgrt0 mnjm0 fdhc0 mjln0 mpam0 fmld0
 """
+
+SPLITS_FILE = Path("DOC", "SPLITS.TXT")  # of a built-in corpus: the split of each speaker
+LISTED = 8  # speakers that a line names
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +55,7 @@ def prepare(root: Path | str, out: Path | str, *, strict: bool = False) -> dict[
     """Write the manifests of the tree below ``root`` to the folder ``out``.
 
     What is wrong with an utterance is logged in one line and the utterance left out; at the end
-    their number is logged.
+    their number is logged, and what a licensed tree lacks (:func:`differences`).
 
     Returns:
         The manifest of each of train, dev and test.
@@ -83,12 +89,42 @@ def prepare(root: Path | str, out: Path | str, *, strict: bool = False) -> dict[
     for split, path in manifests.items():
         manifest.write(utterances[split], path)
         log.info("%s: %d utterances", path, len(utterances[split]))
+    if not (root / SPLITS_FILE).exists() and (text := differences(utterances)):
+        log.warning("%s: %s", root, text)
     return manifests
+
+
+def differences(splits: Mapping[str, Sequence[Utterance]]) -> str:
+    """Return in one line what differs from the 3,696 / 400 / 192 utterances of the licensed TIMIT.
+
+    Of a training speaker who is missing altogether only the number is told: no list names them.
+
+    Args:
+        splits: the utterances of train, dev and test.
+
+    Returns:
+        Nothing if nothing differs.
+    """
+    wholes = {"dev": DEV_SPEAKERS.split(), "test": CORE_TEST_SPEAKERS.split()}
+    parts = []
+    for split in SPLITS:
+        counts = Counter(dict.fromkeys(wholes.get(split, ()), 0))
+        counts.update(utterance.speaker for utterance in splits[split])
+        speakers = TRAIN_SPEAKERS if split == "train" else len(wholes[split])
+        odd = [f"{name} {n}" for name, n in sorted(counts.items()) if n != SENTENCES]
+        if odd or len(counts) != speakers:
+            found = f"{split} has {len(splits[split])} of {speakers * SENTENCES} utterances"
+            if split == "train":
+                found += f", {len(counts)} of {speakers} speakers"
+            rest = f", {len(odd) - LISTED} more" * (len(odd) > LISTED)
+            named = f" (not {SENTENCES}: {', '.join(odd[:LISTED])}{rest})" if odd else ""
+            parts.append(found + named)
+    return f"not the whole of TIMIT: {'; '.join(parts)}" if parts else ""
 
 
 def _splits(root: Path) -> dict[str, str]:
     """Return the split of each speaker in TEST who is in one."""
-    own = root / "DOC" / "SPLITS.TXT"
+    own = root / SPLITS_FILE
     if own.exists():
         return dict(line.lower().split() for line in own.read_text(encoding="ascii").splitlines())
     return dict.fromkeys(DEV_SPEAKERS.split(), "dev") | dict.fromkeys(

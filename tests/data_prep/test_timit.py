@@ -10,7 +10,8 @@ import pytest
 import soundfile
 
 from data_prep import manifest
-from data_prep.timit import CORE_TEST_SPEAKERS, DEV_SPEAKERS, prepare
+from data_prep.manifest import Utterance
+from data_prep.timit import CORE_TEST_SPEAKERS, DEV_SPEAKERS, differences, prepare
 
 PHN = "0 3050 h#\n3050 4559 sh\n4559 5723 ix\n5723 8000 h#\n"
 SPEAKERS = {"TRAIN/DR1/FCJF0": "train", "TEST/DR1/FAKS0": "dev", "TEST/DR2/MABW0": None}
@@ -40,6 +41,10 @@ def tree(root: Path, **form: bool) -> Path:
     return root
 
 
+def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
+
+
 @pytest.mark.parametrize("riff", [False, True])
 @pytest.mark.parametrize("lower", [False, True])
 @pytest.mark.parametrize("below", ["", "TIMIT", "timit/TIMIT"])
@@ -58,8 +63,11 @@ def test_reads_timit(tmp_path: Path, below: str, lower: bool, riff: bool) -> Non
             assert Path(utterance.audio).is_file()
 
 
-def test_reads_the_built_in_corpus(corpus: Path, tmp_path: Path) -> None:
+def test_reads_the_built_in_corpus(
+    corpus: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     manifests = prepare(corpus, tmp_path, strict=True)
+    assert not warnings(caplog)
     splits = {split: manifest.read(path) for split, path in manifests.items()}
     assert {split: len(utterances) for split, utterances in splits.items()} == {
         "train": 16,
@@ -88,6 +96,59 @@ def test_kaldis_lists() -> None:
     assert not dev & test
     assert all(name[0] in "fm" and len(name) == 5 for name in dev | test)
     assert sum(name[0] == "f" for name in test) == 8  # two men and a woman of each of 8 regions
+
+
+def whole_timit() -> dict[str, list[str]]:
+    """The speaker of each utterance of the licensed corpus."""
+    speakers = {"train": [f"f{n:03}0" for n in range(462)]}
+    speakers |= {"dev": DEV_SPEAKERS.split(), "test": CORE_TEST_SPEAKERS.split()}
+    return {split: names * 8 for split, names in speakers.items()}
+
+
+def differ(speakers: dict[str, list[str]]) -> str:
+    return differences(
+        {
+            split: [Utterance(f"{s}_{n}", "", 0.0, 1.0, s, "", ()) for n, s in enumerate(names)]
+            for split, names in speakers.items()
+        }
+    )
+
+
+def test_the_whole_of_timit_differs_in_nothing() -> None:
+    whole = whole_timit()
+    assert [len(names) for names in whole.values()] == [3696, 400, 192]
+    assert differ(whole) == ""
+
+
+def test_what_is_missing_or_too_much_is_named() -> None:
+    speakers = whole_timit()
+    speakers["train"].remove("f0030")
+    speakers["train"].append("f0110")
+    speakers["dev"] = [name for name in speakers["dev"] if name != "faks0"]
+    speakers["test"].append("fcjf0")
+    assert differ(speakers) == (
+        "not the whole of TIMIT: "
+        "train has 3696 of 3696 utterances, 462 of 462 speakers (not 8: f0030 7, f0110 9); "
+        "dev has 392 of 400 utterances (not 8: faks0 0); "
+        "test has 193 of 192 utterances (not 8: fcjf0 1)"
+    )
+
+
+def test_a_training_speaker_who_is_missing_is_counted() -> None:
+    speakers = whole_timit()
+    speakers["train"] = [name for name in speakers["train"] if name != "f0030"]
+    assert differ(speakers) == (
+        "not the whole of TIMIT: train has 3688 of 3696 utterances, 461 of 462 speakers"
+    )
+
+
+def test_a_line_names_eight_speakers() -> None:
+    speakers = whole_timit()
+    speakers["test"] = speakers["test"][:14]
+    text = differ(speakers)
+    assert text.startswith("not the whole of TIMIT: test has 14 of 192 utterances (not 8: fdhc0 0,")
+    assert text.count(",") == 8
+    assert text.endswith(", 16 more)")
 
 
 def empty(wav: Path) -> None:
@@ -171,9 +232,10 @@ def test_one_bad_file_is_named_and_left_out(
     manifests = prepare(root, tmp_path / "out")
     assert [u.id for u in manifest.read(manifests["train"])] == ["fcjf0_si1027"]
     assert len(manifest.read(manifests["test"])) == 2
-    first, last = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
+    first, bad, incomplete = warnings(caplog)
     assert "\n" not in first
-    assert last == f"{root}: 1 of 6 utterances are bad and left out"
+    assert bad == f"{root}: 1 of 6 utterances are bad and left out"
+    assert incomplete.startswith(f"{root}: not the whole of TIMIT: train has 1 of 3696")
     with pytest.raises(ValueError, match=message) as error:
         prepare(root, tmp_path / "strict", strict=True)
     assert str(error.value) == first
@@ -186,9 +248,7 @@ def test_another_rate_is_noticed_and_its_times_converted(
     root = tree(tmp_path / "root")
     wav = add(root, "TRAIN/DR1/FCJF0/SX37", rate=32000)
     utterance = manifest.read(prepare(root, tmp_path / "out", strict=True)["train"])[1]
-    assert [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING] == [
-        f"{wav}: 32000 Hz, resampled to 16000 Hz when read"
-    ]
+    assert warnings(caplog)[0] == f"{wav}: 32000 Hz, resampled to 16000 Hz when read"
     assert (utterance.duration, utterance.sample_rate) == (0.5, 16000)
     assert utterance.boundaries == ((0, 1525), (1525, 2280), (2280, 2862), (2862, 8000))
 
