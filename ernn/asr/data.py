@@ -1,6 +1,6 @@
 """Utterances for CTC training: length buckets, padding, masking."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -28,6 +28,10 @@ class Dataset:
         features: utterance -> (T, D) float32.
         phones: utterance -> its phones; the order of ``features`` does not matter.
         symbols: the phone set; phone ``symbols[i]`` is class i + 1, for class 0 is the blank.
+        folding: symbol -> the phone that is scored for it, None for none; by default itself.
+
+    Attributes:
+        phones: utterance -> the phones that are scored.
 
     Raises:
         ValueError: if there is no utterance, if an utterance lacks its features or phones, if a
@@ -39,6 +43,8 @@ class Dataset:
         features: Mapping[str, NDArray[np.float32]],
         phones: Mapping[str, Sequence[str]],
         symbols: Sequence[str],
+        *,
+        folding: Mapping[str, str | None] | None = None,
     ):
         if not features:
             raise ValueError("no utterance: a data set needs at least one")
@@ -56,14 +62,22 @@ class Dataset:
                 raise ValueError(f"{name}: features are {frames.shape}, not (T > 0, {self.width})")
         self.symbols = tuple(symbols)
         self.ids = sorted(features, key=lambda name: (len(features[name]), name))
-        self.phones = {name: list(phones[name]) for name in self.ids}
         self.features = [torch.tensor(features[name]) for name in self.ids]
         self.targets = [
             torch.tensor([classes[p] for p in phones[name]], dtype=torch.long) for name in self.ids
         ]
+        self._scored = [None, *(folding[s] if folding else s for s in symbols)]  # by class
+        self.phones = {
+            name: self.spell(target.tolist())
+            for name, target in zip(self.ids, self.targets, strict=True)
+        }
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def spell(self, classes: Iterable[int]) -> list[str]:
+        """The phones that are scored for a sequence of classes; repeats stay."""
+        return [phone for c in classes if (phone := self._scored[c]) is not None]
 
     def batch(self, indices: Sequence[int]) -> Batch:
         """The utterances at these places as one batch."""

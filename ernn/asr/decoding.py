@@ -92,7 +92,7 @@ def recognise(
     beam: int = 0,
     batch_size: int = 64,
 ) -> dict[str, list[str]]:
-    """Phones of every utterance of a data set.
+    """Phones, as they are scored, of every utterance of a data set.
 
     Args:
         model: (T, B, D) features and (B,) lengths to (T, B, C) log posteriors: an acoustic model
@@ -118,5 +118,5 @@ def recognise(
             else:
                 decoded = greedy(log_probs, batch.lengths)
             for name, classes in zip(batch.ids, decoded, strict=True):
-                hypotheses[name] = [dataset.symbols[c - 1] for c in classes]
+                hypotheses[name] = dataset.spell(classes)
     return hypotheses

@@ -64,6 +64,23 @@ def test_what_does_not_fit_together_is_refused(change, message):
         Dataset(features, phones, SYMBOLS)
 
 
+def test_what_is_scored_is_folded_from_what_is_trained():
+    features, phones = make([7, 3, 9])
+    folding = {"aa": "a", "b": None, "sil": "a"}
+    plain, folded = (
+        Dataset(features, phones, SYMBOLS),
+        Dataset(features, phones, SYMBOLS, folding=folding),
+    )
+    assert plain.phones == phones
+    assert phones["u2"] == ["sil", "aa", "b"]
+    assert folded.phones == {"u0": ["a"], "u1": ["a", "a"], "u2": ["a", "a"]}
+    assert list(folded.phones) == folded.ids
+    for one, other in zip(plain.targets, folded.targets, strict=True):
+        assert torch.equal(one, other)
+    assert plain.spell([3, 1, 1]) == ["sil", "aa", "aa"]
+    assert folded.spell([3, 2, 1, 1]) == ["a", "a", "a"]
+
+
 def test_masks_lie_within_each_utterance_and_repeat_over_stacked_frames():
     augment = SpecAugment(
         time_masks=1, time_width=5, frequency_masks=1, frequency_width=3, bands=10
