@@ -3,6 +3,9 @@
 A folder of two files. ``bundle.json`` lists the layers with their sizes and formats (a format is
 [word length, fraction length]); ``weights.safetensors`` holds their integers as int32, named
 ``layers.N.FIELD``. Fields are those of the classes in :mod:`ernn.quantize.integer`.
+
+A model for whole utterances has ``stages`` instead of layers: lists of the layers of its one or two
+models, whose integers are named ``stages.S.M.layers.N.FIELD``.
 """
 
 import dataclasses
@@ -23,6 +26,7 @@ from ernn.quantize.integer import (
     IntegerLSTM,
     IntegerModel,
     LayerFormats,
+    OfflineModel,
 )
 
 FORMAT = "ernn-bundle"
@@ -32,34 +36,47 @@ LAYERS: dict[str, type[IntegerLayer]] = {
 }
 
 
-def save(model: IntegerModel, folder: Path | str) -> None:
+def save(model: IntegerModel | OfflineModel, folder: Path | str) -> None:
     """Write ``model`` to ``folder``, which is replaced as a whole."""
-    layers, tensors = [], {}
-    for n, layer in enumerate(model.layers):
-        description: dict[str, Any] = {"kind": layer.kind}
-        for field in dataclasses.fields(layer):
-            value = getattr(layer, field.name)
-            if isinstance(value, np.ndarray):
-                tensors[f"layers.{n}.{field.name}"] = value.astype(np.int32)
-            else:
-                description[field.name] = _describe(value)
-        layers.append(description)
+    tensors: dict[str, np.ndarray] = {}
+    content: dict[str, Any] = {"format": FORMAT, "version": VERSION}
+    if isinstance(model, IntegerModel):
+        content["layers"] = _layers(model, "", tensors)
+    else:
+        content["stages"] = [
+            [_layers(part, f"stages.{n}.{m}.", tensors) for m, part in enumerate(stage)]
+            for n, stage in enumerate(model.stages)
+        ]
     with atomic(folder) as new:
         new.mkdir()
-        text = json.dumps({"format": FORMAT, "version": VERSION, "layers": layers}, indent=2)
-        (new / "bundle.json").write_text(text + "\n")
+        (new / "bundle.json").write_text(json.dumps(content, indent=2) + "\n")
         save_file(tensors, new / "weights.safetensors")
 
 
 def load(folder: Path | str) -> IntegerModel:
-    """Read a model back, equal to the one that was saved.
+    """Read a model for streams back, equal to the one that was saved.
 
     Raises:
         FileNotFoundError: a file is missing.
         ValueError: a file is not what ``save`` writes: not JSON, another version, a field missing,
-            a tensor missing, of a wrong shape or with integers outside their format.
+            a tensor missing, of a wrong shape or with integers outside their format; or it is a
+            model for whole utterances.
     """
-    folder = Path(folder)
+    model = _load(Path(folder))
+    if isinstance(model, OfflineModel):
+        raise ValueError(f"{folder}: is for whole utterances (bidirectional); a stream has no end")
+    return model
+
+
+def load_offline(folder: Path | str) -> OfflineModel:
+    """Read a model for whole utterances back; as :func:`load`."""
+    model = _load(Path(folder))
+    if isinstance(model, IntegerModel):
+        raise ValueError(f"{folder}: is for streams; one for whole utterances is wanted")
+    return model
+
+
+def _load(folder: Path) -> IntegerModel | OfflineModel:
     for name in ("bundle.json", "weights.safetensors"):
         if not (folder / name).is_file():
             raise FileNotFoundError(f"{folder}: no {name}; a bundle is a folder that has one")
@@ -70,13 +87,43 @@ def load(folder: Path | str) -> IntegerModel:
             raise ValueError(
                 f"{content['format']} {content['version']}; this reads {FORMAT} {VERSION}"
             )
-        return IntegerModel(
-            tuple(_layer(n, layer, tensors) for n, layer in enumerate(content["layers"]))
+        if "stages" not in content:
+            return _model(content["layers"], "", tensors)
+        return OfflineModel(
+            tuple(
+                tuple(_model(part, f"stages.{n}.{m}.", tensors) for m, part in enumerate(stage))
+                for n, stage in enumerate(content["stages"])
+            )
         )
     except KeyError as error:
         raise ValueError(f"{folder}: no {error}") from error
     except (ValueError, TypeError, SafetensorError) as error:
         raise ValueError(f"{folder}: {error}") from error
+
+
+def _layers(
+    model: IntegerModel, prefix: str, tensors: dict[str, np.ndarray]
+) -> list[dict[str, Any]]:
+    """Describe the layers; add their integers to ``tensors``."""
+    layers = []
+    for n, layer in enumerate(model.layers):
+        description: dict[str, Any] = {"kind": layer.kind}
+        for field in dataclasses.fields(layer):
+            value = getattr(layer, field.name)
+            if isinstance(value, np.ndarray):
+                tensors[f"{prefix}layers.{n}.{field.name}"] = value.astype(np.int32)
+            else:
+                description[field.name] = _describe(value)
+        layers.append(description)
+    return layers
+
+
+def _model(
+    layers: list[dict[str, Any]], prefix: str, tensors: dict[str, np.ndarray]
+) -> IntegerModel:
+    return IntegerModel(
+        tuple(_layer(f"{prefix}layers.{n}", layer, tensors) for n, layer in enumerate(layers))
+    )
 
 
 def _describe(value: Any) -> Any:
@@ -87,33 +134,30 @@ def _describe(value: Any) -> Any:
     return value
 
 
-def _layer(n: int, description: dict[str, Any], tensors: dict[str, np.ndarray]) -> IntegerLayer:
+def _layer(name: str, description: dict[str, Any], tensors: dict[str, np.ndarray]) -> IntegerLayer:
     description = dict(description)
     kind = description.pop("kind")
     if kind not in LAYERS:
-        raise ValueError(f"layer {n} is a {kind!r}; known are {', '.join(LAYERS)}")
+        raise ValueError(f"{name} is a {kind!r}; known are {', '.join(LAYERS)}")
     values: dict[str, Any] = {}
-    for name, value in description.items():
-        if name == "formats":
-            values[name] = LayerFormats(
+    for key, value in description.items():
+        if key == "formats":
+            values[key] = LayerFormats(
                 **_formats(value, cell=CellFormats(**_formats(value["cell"])))
             )
         else:
-            values[name] = FixedPoint(*value) if isinstance(value, list) else value
+            values[key] = FixedPoint(*value) if isinstance(value, list) else value
     for field in dataclasses.fields(LAYERS[kind]):
-        if (
-            field.name not in values
-            and (tensor := tensors.get(f"layers.{n}.{field.name}")) is not None
-        ):
+        if field.name not in values and (tensor := tensors.get(f"{name}.{field.name}")) is not None:
             values[field.name] = tensor.astype(np.int64)
     layer = LAYERS[kind](**values)
-    for name, (shape, fmt) in layer.tensors().items():
-        tensor = getattr(layer, name)
+    for key, (shape, fmt) in layer.tensors().items():
+        tensor = getattr(layer, key)
         if tensor.shape != shape:
-            raise ValueError(f"layers.{n}.{name} is {tensor.shape}; it must be {shape}")
+            raise ValueError(f"{name}.{key} is {tensor.shape}; it must be {shape}")
         if not np.array_equal(tensor, fmt.saturate(tensor)):
             raise ValueError(
-                f"layers.{n}.{name} spans {tensor.min()} to {tensor.max()}; "
+                f"{name}.{key} spans {tensor.min()} to {tensor.max()}; "
                 f"{fmt} holds {fmt.lowest} to {fmt.highest}"
             )
     return layer

@@ -4,18 +4,18 @@ from pathlib import Path
 
 import torch
 
-from recipes.experiment import accelerator, report, speech
+from recipes.experiment import hardware, phase1, phase2, report, speech
 from recipes.experiment.settings import Settings
 from recipes.experiment.stage import Stage, run_stages
 
 
-def run(prepare: Stage, settings: Settings, corpus: str, out: Path, start: str | None) -> None:
+def run(prepare: Stage, settings: Settings, out: Path, start: str | None) -> None:
     """Run what is missing below ``out`` and print the report.
 
     Args:
-        prepare: the recipe's own first stage; it writes ``manifests/train.jsonl``, dev and test.
+        prepare: the recipe's own first stage; it writes ``manifests/train.jsonl``, dev and test,
+            and its result is that of :func:`recipes.experiment.speech.describe`.
         settings: every hyper-parameter.
-        corpus: its name in the report.
         out: folder of everything that is written.
         start: the stage from which everything is repeated.
 
@@ -39,26 +39,26 @@ def run(prepare: Stage, settings: Settings, corpus: str, out: Path, start: str |
         ),
         Stage(
             "phase1",
-            lambda folder, _: speech.phase1(folder, settings, out),
+            lambda folder, _: phase1.explore(folder, settings, out),
             settings.compress,
             lambda r: f"block size {r['chosen']}, {r['reason']}",
         ),
         Stage(
             "phase2",
-            lambda folder, results: accelerator.phase2(folder, settings, out, results),
+            lambda folder, results: phase2.quantize(folder, settings, out, results),
             [settings.quantize, settings.hardware.calibration_utterances],
             lambda r: f"integer model, test {r['score']}",
         ),
         Stage(
             "hardware",
-            lambda folder, results: accelerator.hardware(folder, settings, out, results),
+            lambda folder, results: hardware.simulate(folder, settings, out, results),
             settings.hardware,
             lambda r: f"{r['frames']} frames, {r['mismatches']} mismatches",
         ),
         Stage(
             "report",
-            lambda folder, results: report.write(folder, settings, out, corpus, results),
-            corpus,
+            lambda folder, results: report.write(folder, settings, out, results),
+            None,
             lambda r: f"see {out / 'RESULTS.md'}",
         ),
     ]

@@ -24,8 +24,9 @@ def draw(results: dict[str, Result], words: WordLengths, folder: Path) -> None:
         "compression": lambda axes: compression(axes, results),
         "ranges": lambda axes: ranges(axes, results["phase2"]["quantities"]),
     }
+    heights = {"ranges": max(4.5, 0.3 * len(results["phase2"]["quantities"]))}  # inches
     for name, picture in pictures.items():
-        figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
+        figure, axes = plt.subplots(figsize=(7, heights.get(name, 4.5)), layout="constrained")
         picture(axes)
         _save(figure, folder / f"{name}.png")
     figure, grid = plt.subplots(2, 2, figsize=(9, 5), layout="constrained", sharex="col")

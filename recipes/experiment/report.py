@@ -15,11 +15,9 @@ from recipes.experiment.settings import Settings
 from recipes.experiment.stage import Result
 
 
-def write(
-    folder: Path, settings: Settings, out: Path, corpus: str, results: dict[str, Result]
-) -> Result:
+def write(folder: Path, settings: Settings, out: Path, results: dict[str, Result]) -> Result:
     """Write the report next to the stages; its text is returned too."""
-    summary = summarise(settings, corpus, results)
+    summary = summarise(settings, results)
     plots.draw(results, settings.quantize, folder)
     text = markdown(settings, summary, results)
     with atomic(out / "results.json") as new:
@@ -29,13 +27,14 @@ def write(
     return {"text": text}
 
 
-def summarise(settings: Settings, corpus: str, results: dict[str, Result]) -> dict[str, Any]:
+def summarise(settings: Settings, results: dict[str, Result]) -> dict[str, Any]:
     """Return every figure of the tables, in plain keys."""
     dense, phase1 = results["dense"], results["phase1"]
     phase2, hardware = results["phase2"], results["hardware"]
     chosen = phase1["variants"][str(phase1["chosen"])]
     return {
-        "corpus": corpus,
+        "corpus": results["prepare"]["corpus"],
+        "note": results["prepare"]["note"],
         "seed": settings.seed,
         "utterances": results["prepare"]["utterances"],
         "per": {
@@ -56,6 +55,7 @@ def summarise(settings: Settings, corpus: str, results: dict[str, Result]) -> di
             "cell": settings.model.cell,
             "hidden": settings.model.hidden_size,
             "layers": settings.model.num_layers,
+            "bidirectional": settings.model.bidirectional,
             "block_size": phase1["chosen"],
         },
         "parameters": {
@@ -69,6 +69,7 @@ def summarise(settings: Settings, corpus: str, results: dict[str, Result]) -> di
             for key in (
                 "n_pe",
                 "layers",
+                "programs",
                 "utterances",
                 "frames",
                 "words",
@@ -86,11 +87,13 @@ def summarise(settings: Settings, corpus: str, results: dict[str, Result]) -> di
 
 def markdown(settings: Settings, summary: dict[str, Any], results: dict[str, Result]) -> str:
     """Return RESULTS.md: what was run, the table as the papers print it, one utterance."""
-    dense, phase1 = results["dense"], results["phase1"]
+    prepare, dense, phase1 = results["prepare"], results["dense"], results["phase1"]
     phase2, hardware = results["phase2"], results["hardware"]
+    sizes = " / ".join(map(str, prepare["utterances"].values()))
     rtl, resources = summary["rtl"], summary["resources"]
     model = summary["model"]
     name = f"{model['cell'].upper()} {model['layers']} x {model['hidden']}"
+    name += ", both directions" * model["bidirectional"]
 
     def row(label: str, k: int, run: Result, integer: str = "", core: str = " | | | | ") -> str:
         ratio = dense["recurrent_parameters"] / run["recurrent_parameters"]
@@ -99,6 +102,10 @@ def markdown(settings: Settings, summary: dict[str, Any], results: dict[str, Res
             f"{run['dev']:.2f} | {run['test']:.2f} | {integer} | {core} |"
         )
 
+    several = (
+        " Each direction of a layer is a program of its own: cycles are the sum over the "
+        f"{rtl['programs']} programs, without their loading."
+    )
     core = (
         f"{rtl['cycles_per_frame']:.0f} | {100 * rtl['utilization']:.0f} % | {resources['dsp']} | "
         f"{resources['bram36']:g} | {resources['lut']:,}"
@@ -124,7 +131,9 @@ def markdown(settings: Settings, summary: dict[str, Any], results: dict[str, Res
             f"{datetime.now(UTC):%Y-%m-%d}, commit {commit()}, {machine()}. "
             f"Command: `{' '.join(['python', *sys.argv])}`.",
             "",
-            "PER in %, greedy, 39 phones, silence counts; chosen on dev. The dense control "
+            f"{prepare['note']} Utterances of train, dev and test: {sizes}.".lstrip(),
+            "",
+            f"PER in %, greedy, {scoring(settings)}; chosen on dev. The dense control "
             f"and every block size are trained {epochs} epochs from the same baseline "
             f"({settings.train.epochs} epochs). One seed: differences below 1.5 points say "
             "nothing. Cycles are simulated (Verilator), resources are those of Yosys for xc7.",
@@ -145,7 +154,8 @@ def markdown(settings: Settings, summary: dict[str, Any], results: dict[str, Res
             f"## Hardware: one accelerator of {rtl['n_pe']} PEs",
             "",
             f"It runs the {rtl['layers']} recurrent layers; the dense output layer is the host's. "
-            f"{rtl['utterances']} whole test utterances went through its Verilog.",
+            f"{rtl['utterances']} whole test utterances went through its Verilog."
+            f"{several * (rtl['programs'] > 1)}",
             "",
             "| frames | words compared | mismatches | block products a frame | cycles a frame | "
             "by the schedule | utilization | DSP | BRAM36 | LUT | FF |",
@@ -171,6 +181,14 @@ def markdown(settings: Settings, summary: dict[str, Any], results: dict[str, Res
             "",
         ]
     )
+
+
+def scoring(settings: Settings) -> str:
+    """Say which phones are trained and which are scored."""
+    phones = settings.corpus.phone_set
+    scored = {*phones.scored.values()} - {None}
+    silence = "silence counts" if "sil" in scored else "there is no silence among them"
+    return f"{len(phones.symbols)} phones trained, {len(scored)} scored, {silence}"
 
 
 EXAMPLE = ("reference", "float", "integer", "rtl")

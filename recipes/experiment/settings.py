@@ -3,16 +3,27 @@
 import tomllib
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from data_prep.features import FeatureConfig
+from data_prep.phones import PhoneSet
 from ernn.asr import ModelConfig, SpecAugment, TrainConfig
 from ernn.quantize import WordLengths
 
 T = TypeVar("T")
-C = TypeVar("C")  # of the table [corpus]: each recipe has its own
 ALLOWED: dict[Any, tuple[type, ...]] = {int: (int,), float: (int, float), bool: (bool,)}
 """Types of TOML values by the type of the field; of other fields the classes check the values."""
+
+
+class CorpusTable(Protocol):
+    """The table ``[corpus]``: each recipe has its own dataclass."""
+
+    @property
+    def phone_set(self) -> PhoneSet:
+        """What is trained and what is scored."""
+
+
+C = TypeVar("C", bound=CorpusTable)
 
 
 @dataclass(frozen=True)
@@ -70,12 +81,14 @@ def read_settings(path: Path, seed: int | None, corpus: type[C]) -> Settings[C]:
         content = tomllib.loads(path.read_text())
         seed = content.pop("seed") if seed is None else seed
         features = _table(FeatureConfig, content, "features")
+        own = _table(corpus, content, "corpus")
+        given = {"input_size": features.size, "num_phones": len(own.phone_set.symbols)}
         spec_augment = _table(SpecAugment, content, "spec_augment", bands=features.frame_size)
         settings = Settings(
             seed=seed,
-            corpus=_table(corpus, content, "corpus"),
+            corpus=own,
             features=features,
-            model=_table(ModelConfig, content, "model", input_size=features.size),
+            model=_table(ModelConfig, content, "model", **given),
             train=_table(TrainConfig, content, "train", seed=seed, spec_augment=spec_augment),
             compress=_table(Compress, content, "compress"),
             quantize=_table(WordLengths, content, "quantize"),

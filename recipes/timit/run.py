@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
+from data_prep.phones import PhoneSet, timit_set
 from recipes.experiment import command
 from recipes.experiment.stage import Result, Stage
 
@@ -29,12 +30,26 @@ class Options(command.Options):
 
 @dataclass(frozen=True)
 class Corpus:
-    """The built-in corpus; a licensed TIMIT has its own sizes."""
+    """What is trained, and the sizes of the built-in corpus; a licensed TIMIT has its own."""
 
+    phones: int  # that are trained: 61, 48 or 39; 39 are scored
     train_speakers: int
     dev_speakers: int
     test_speakers: int
     sentences: int  # of each speaker
+
+    def __post_init__(self) -> None:
+        timit_set(self.phones)
+
+    @property
+    def phone_set(self) -> PhoneSet:
+        """What is trained and what is scored."""
+        return timit_set(self.phones)
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """What :func:`data_prep.synthetic.generate` takes."""
+        return {name: value for name, value in asdict(self).items() if name != "phones"}
 
 
 def run(options: Options) -> None:
@@ -47,31 +62,35 @@ def run(options: Options) -> None:
         raise ValueError("--corpus timit needs --timit-root, the folder of a licensed TIMIT")
     if options.corpus == "builtin" and options.timit_root is not None:
         raise ValueError("--corpus builtin takes no --timit-root")
-    from recipes.experiment import pipeline  # after the options are parsed: torch takes seconds
+    from recipes.experiment import pipeline, speech  # when the options are parsed: torch is slow
     from recipes.experiment.settings import read_settings
 
     settings, root = read_settings(options.config, options.seed, Corpus), options.timit_root
-    corpus = "built-in" if root is None else "TIMIT"
     stage = Stage(
         "prepare",
         lambda folder, _: prepare(folder, settings.corpus, settings.seed, root),
-        [settings.seed, str(root) if root else settings.corpus],
-        lambda r: f"{corpus} corpus, {' / '.join(map(str, r['utterances'].values()))} utterances",
+        [settings.seed, str(root) if root else settings.corpus.sizes],
+        speech.summary,
     )
-    pipeline.run(stage, settings, corpus, options.out, options.start)
+    pipeline.run(stage, settings, options.out, options.start)
 
 
-def prepare(folder: Path, sizes: Corpus, seed: int, timit_root: Path | None) -> Result:
+def prepare(folder: Path, corpus: Corpus, seed: int, timit_root: Path | None) -> Result:
     """Manifests of TIMIT, or of the built-in corpus, which is made first."""
-    from data_prep import synthetic, timit
+    from data_prep import manifest, synthetic, timit
     from recipes.experiment.speech import describe
 
     root = timit_root
     if root is None:
         root = folder / "corpus"
         if not root.is_dir():
-            synthetic.generate(root, **asdict(sizes), seed=seed)
-    return describe(timit.prepare(root, folder / "manifests"))
+            synthetic.generate(root, **corpus.sizes, seed=seed)
+    manifests = timit.prepare(root, folder / "manifests")
+    splits = {split: manifest.read(path) for split, path in manifests.items()}
+    if timit_root is None:
+        return describe("built-in", "Its PER is not comparable with TIMIT's.", splits)
+    differences = timit.differences(splits)
+    return describe("TIMIT", differences and f"It is {differences}.", splits)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ RUN = Path(__file__).parents[2] / "recipes" / "timit" / "run.py"
 SMALL = """
 seed = 3
 [corpus]
+phones = 39
 train_speakers = 6
 dev_speakers = 2
 test_speakers = 2

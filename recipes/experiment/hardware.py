@@ -1,0 +1,170 @@
+"""The accelerator: whole utterances through its RTL beside the integer model, and its resources."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ernn.asr import AcousticModel, Dataset, greedy
+from ernn.files import atomic
+from ernn.fixed import Integers
+from ernn.quantize import IntegerModel, OfflineModel
+from hdl import offline
+from hdl.accelerator import image
+from hdl.compiler import compile_model, on_core, on_host
+from hdl.config import CoreConfig
+from hdl.convert import write_accelerator, write_hex
+from hdl.program import Program
+from hdl.schedule import Schedule
+from hdl.simulate import Simulator
+from hdl.synth import synthesize_folder
+from recipes.experiment import phase2
+from recipes.experiment.phase1 import model_file
+from recipes.experiment.settings import Settings
+from recipes.experiment.speech import datasets
+from recipes.experiment.stage import Result
+
+BENCH_FRAMES = 4  # of each of two utterances, in the test bench that is written
+
+
+def simulate(folder: Path, settings: Settings, out: Path, results: dict[str, Result]) -> Result:
+    """Run whole test utterances through the RTL of the network; synthesize it.
+
+    The accelerator runs all layers but the dense output layer, and must equal the integer model in
+    every word that a program of it gives. Of a network for streams that is one program; of a
+    bidirectional one it is one for each direction of each layer.
+    """
+    model = phase2.load(out, settings)
+    (test_set,) = datasets(out, settings, ["test"])
+    places = np.linspace(0, len(test_set) - 1, settings.hardware.utterances).round().astype(int)
+    frames = [model.quantize(test_set.features[i].numpy()) for i in places]  # (time, input_size)
+    stages = stages_of(model)
+    bench = Bench(offline.configure(stages, settings.hardware.n_pe), folder / "simulators")
+    outputs = through(stages, frames, bench)
+    write_rtl(bench.programs, [x[:BENCH_FRAMES] for x in frames[:2]], folder / "rtl")
+    resources = synthesize_folder(folder / "rtl").to_json()["total"]
+    programs = list(bench.programs.values())
+    return {
+        "n_pe": bench.cfg.n_pe,
+        "layers": sum(len(stage[0].layers) for stage in stages.stages if not on_host(stage[0])),
+        "programs": len(programs),
+        "utterances": len(frames),
+        "frames": sum(map(len, frames)),
+        "words": bench.words,
+        "mismatches": bench.mismatches,
+        "block_products": sum(program.block_products for program in programs),
+        "cycles_per_frame": bench.cycles,
+        "scheduled_cycles_per_frame": sum(Schedule(p).cycles_per_frame for p in programs),
+        "utilization": sum(program.limit for program in programs) / bench.cycles,
+        "resources": {name: resources[name] for name in ("dsp", "lut", "ff", "bram36")},
+        "example": example(model_file(out, results), model, test_set, places[0], outputs[0]),
+    }
+
+
+def stages_of(model: IntegerModel | OfflineModel) -> OfflineModel:
+    """Cut a model into programs; one for streams is the core's part and then the host's."""
+    if isinstance(model, OfflineModel):
+        return model
+    network = on_core(model)
+    host = IntegerModel(model.layers[len(network.layers) :])
+    return OfflineModel(((network,), (host,)))
+
+
+class Bench:
+    """An accelerator beside the integer model.
+
+    Attributes:
+        programs: what it ran, by name.
+        words: how many results were compared.
+        mismatches: how many differed.
+        cycles: the sum over the programs of the cycles from frame to frame.
+    """
+
+    def __init__(self, cfg: CoreConfig, folder: Path) -> None:
+        self.cfg = cfg
+        self.simulator = Simulator(cfg, folder)
+        self.programs: dict[str, Program] = {}
+        self.words = self.mismatches = 0
+        self.cycles = 0.0
+
+    def run(self, name: str, model: IntegerModel, utterances: Sequence[Integers]) -> list[Integers]:
+        """Run utterances (time, input_size) through a program of its own, or on the host."""
+        expected = [model.run(x[:, None])[:, 0] for x in utterances]
+        if on_host(model):
+            return expected
+        self.programs[name] = compile_model(model, self.cfg)
+        run = self.simulator.run(self.programs[name], utterances)
+        self.words += sum(y.size for y in expected)
+        self.mismatches += sum(
+            int((a != b).sum()) for a, b in zip(run.outputs, expected, strict=True)
+        )
+        self.cycles += run.cycles_per_frame
+        return run.outputs
+
+
+def through(model: OfflineModel, frames: Sequence[Integers], bench: Bench) -> list[Integers]:
+    """Run utterances (time, input_size) through all stages, as :meth:`OfflineModel.run` does."""
+    x = list(frames)
+    for n, stage in enumerate(model.stages):
+        sides = []
+        for part, way, step in zip(stage, phase2.WAYS, (1, -1), strict=False):
+            name = f"{n}-{way}" if len(stage) > 1 else f"{n}"
+            y = bench.run(name, part, [u[::step] for u in x])
+            sides.append([u[::step] for u in y])
+        x = [np.concatenate(both, axis=-1) for both in zip(*sides, strict=True)]
+    return x
+
+
+def write_rtl(programs: dict[str, Program], utterances: Sequence[Integers], folder: Path) -> None:
+    """Write the accelerator with the first program and its test bench; the others' images beside.
+
+    Args:
+        programs: by name; of one core.
+        utterances: of the test bench, as the first program takes them.
+        folder: is replaced.
+    """
+    first, *others = programs
+    with atomic(folder) as new:
+        new.mkdir()
+        write_accelerator(programs[first], utterances, new)
+        for name in others:
+            words = ((word,) for word in image(programs[name]))
+            write_hex(new / f"image-{name}.hex", words, 8)
+
+
+def example(
+    chosen: Path,
+    model: IntegerModel | OfflineModel,
+    test_set: Dataset,
+    place: int,
+    rtl: Integers,
+) -> Result:
+    """Return the phones of one utterance: reference, float, integer model, RTL.
+
+    Args:
+        chosen: file of the float model.
+        model: the integer model.
+        test_set: the utterances.
+        place: the utterance's place in it.
+        rtl: (time, classes) what the RTL and, for the last layer, the host gave.
+    """
+    features = test_set.features[place]
+    float_model = AcousticModel.load(chosen).eval()
+    with torch.inference_mode():
+        scores = float_model(features[:, None])
+    name = test_set.ids[place]
+    integer = model.run(model.quantize(features.numpy())[:, None])
+
+    def phones(scores: Tensor) -> list[str]:  # (T, 1, C)
+        (classes,) = greedy(scores, torch.tensor([len(scores)]))
+        return test_set.spell(classes)
+
+    return {
+        "id": name,
+        "reference": test_set.phones[name],
+        "float": phones(scores),
+        "integer": phones(torch.from_numpy(integer)),
+        "rtl": phones(torch.from_numpy(rtl[:, None])),
+    }
