@@ -61,7 +61,7 @@ class Recogniser:
             return torch.from_numpy(self.model.run(frames))
         scores: dict[int, np.ndarray] = {}
         for length in lengths.unique().tolist():  # padding would come before the reverse direction
-            same = (lengths == length).nonzero().squeeze(1)
+            same = np.flatnonzero(lengths.numpy() == length)
             results = self.model.run(frames[:length, same])
             scores |= dict(zip(same.tolist(), results.swapaxes(0, 1), strict=True))
         ordered = [torch.from_numpy(scores[n]) for n in range(len(lengths))]

@@ -7,9 +7,11 @@ import pytest
 
 from recipes.experiment.settings import read_settings
 from recipes.experiment.stage import Stage, run_stages
+from recipes.speechocean762 import run as speechocean762
 from recipes.timit.run import Corpus
 
-DEFAULT = (Path(__file__).parents[2] / "recipes" / "timit" / "default.toml").read_text()
+RECIPES = Path(__file__).parents[2] / "recipes"
+DEFAULT = (RECIPES / "timit" / "default.toml").read_text()
 
 
 def write(tmp_path: Path, text: str) -> Path:
@@ -25,9 +27,27 @@ def test_default_settings_are_read_and_seed_reaches_the_training(tmp_path: Path)
     assert settings.compress.block_sizes == (4, 8, 16)
 
 
+@pytest.mark.parametrize("name", ["default", "paper"])
+def test_settings_of_speechocean762_are_read(name: str) -> None:
+    path = RECIPES / "speechocean762" / f"{name}.toml"
+    settings = read_settings(path, None, speechocean762.Corpus)
+    assert settings.model.num_phones == 39
+    assert settings.model.bidirectional == (name == "default")
+    published = (1024, 512, True) if name == "paper" else (256, 0, False)
+    model = settings.model
+    assert (model.hidden_size, model.proj_size, model.peephole) == published
+
+
+@pytest.mark.parametrize("phones", [61, 48, 39])
+def test_the_model_has_a_class_for_each_phone_that_is_trained(tmp_path: Path, phones: int) -> None:
+    path = write(tmp_path, DEFAULT.replace("phones = 39", f"phones = {phones}"))
+    assert read_settings(path, None, Corpus).model.num_phones == phones
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
+        ("phones = 39", "phones = 40", "[corpus] 40 phones to train: only 61, 48 and 39"),
         ("seed = 0", "seed 0", "Expected '='"),
         ("seed = 0", "", "no 'seed'"),
         ("[hardware]", "[software]", "no 'hardware'"),
