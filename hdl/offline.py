@@ -26,9 +26,11 @@ def configure(model: OfflineModel, n_pe: int, *, slices: int = 1, fold: int = 1)
         fold: F.
 
     Raises:
-        ValueError: no core runs the model.
+        ValueError: no core runs the model, or it has but dense layers, which are the host's.
     """
     programs = [m for stage in model.stages for m in stage if not on_host(m)]
+    if not programs:
+        raise ValueError("the model has but dense layers, which are the host's: no core is needed")
     return covering([compiler.configure(m, n_pe, slices=slices, fold=fold) for m in programs])
 
 

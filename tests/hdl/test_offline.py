@@ -44,3 +44,11 @@ def test_stages_of_different_block_sizes_are_refused():
     assert isinstance(model, OfflineModel)
     with pytest.raises(ValueError, match=r"block sizes 4 and 8: a core has one"):
         offline.configure(model, 4)
+
+
+def test_a_model_of_dense_layers_needs_no_core():
+    torch.manual_seed(3)
+    gru = GRU(INPUT, HIDDEN, block_size=4, activation="pwl", bidirectional=True)
+    model, _ = quantized(gru, torch.nn.Linear(2 * HIDDEN, CLASSES))
+    with pytest.raises(ValueError, match="but dense layers, which are the host's"):
+        offline.configure(OfflineModel(model.stages[-1:]), 4)
