@@ -1,4 +1,5 @@
 # make demo: everything from audio to Verilog.   make test: the tests.   Both set up .venv first.
+# make speechocean762: the same on real speech; ERNN_DATA names the folder that holds it.
 # make test-slow: tests that take minutes.   make test-full: accelerators of the papers' size.
 # make benchmark: their cycles and resources, as a table.
 PYTHON ?= python3
@@ -6,11 +7,14 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/ready
 
-.PHONY: demo test test-slow test-full benchmark lint clean
+.PHONY: demo speechocean762 test test-slow test-full benchmark lint clean
 .DELETE_ON_ERROR:
 
 demo: $(READY)
 	$(BIN)/python recipes/timit/run.py
+
+speechocean762: $(READY)
+	$(BIN)/python recipes/speechocean762/run.py
 
 test: $(READY) lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not full"

@@ -30,16 +30,18 @@ class Options(command.Options):
 
 @dataclass(frozen=True)
 class Corpus:
-    """What is trained, and the sizes of the built-in corpus; a licensed TIMIT has its own."""
+    """The phones that are trained, and the sizes of the built-in corpus."""
 
-    phones: int  # that are trained: 61, 48 or 39; 39 are scored
+    phones: int  # 61, 48 or 39, of the built-in corpus; 39 are scored
+    timit_phones: int  # of a licensed TIMIT
     train_speakers: int
     dev_speakers: int
     test_speakers: int
     sentences: int  # of each speaker
 
     def __post_init__(self) -> None:
-        timit_set(self.phones)
+        for count in (self.phones, self.timit_phones):
+            timit_set(count)
 
     @property
     def phone_set(self) -> PhoneSet:
@@ -49,7 +51,16 @@ class Corpus:
     @property
     def sizes(self) -> dict[str, int]:
         """What :func:`data_prep.synthetic.generate` takes."""
-        return {name: value for name, value in asdict(self).items() if name != "phones"}
+        return {name: value for name, value in asdict(self).items() if "phones" not in name}
+
+
+class Licensed(Corpus):
+    """A licensed TIMIT, which has its own sizes."""
+
+    @property
+    def phone_set(self) -> PhoneSet:
+        """What is trained and what is scored."""
+        return timit_set(self.timit_phones)
 
 
 def run(options: Options) -> None:
@@ -65,11 +76,13 @@ def run(options: Options) -> None:
     from recipes.experiment import pipeline, speech  # when the options are parsed: torch is slow
     from recipes.experiment.settings import read_settings
 
-    settings, root = read_settings(options.config, options.seed, Corpus), options.timit_root
+    root = options.timit_root
+    corpus = Corpus if root is None else Licensed
+    settings = read_settings(options.config, options.seed, corpus)
     stage = Stage(
         "prepare",
         lambda folder, _: prepare(folder, settings.corpus, settings.seed, root),
-        [settings.seed, str(root) if root else settings.corpus.sizes],
+        [str(root)] if root else [settings.seed, settings.corpus.sizes],
         speech.summary,
     )
     pipeline.run(stage, settings, options.out, options.start)

@@ -36,7 +36,9 @@ n_pe = 4
 utterances = 3
 calibration_utterances = 8
 """
-BUILT_IN = "train_speakers = 6\ndev_speakers = 2\ntest_speakers = 2\nsentences = 4"
+BUILT_IN = (
+    "timit_phones = 61\ntrain_speakers = 6\ndev_speakers = 2\ntest_speakers = 2\nsentences = 4"
+)
 
 
 def write_settings(path: Path, corpus: str, model: str = "", **other: object) -> Path:

@@ -8,7 +8,7 @@ import pytest
 from recipes.experiment.settings import read_settings
 from recipes.experiment.stage import Stage, run_stages
 from recipes.speechocean762 import run as speechocean762
-from recipes.timit.run import Corpus
+from recipes.timit.run import Corpus, Licensed
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 DEFAULT = (RECIPES / "timit" / "default.toml").read_text()
@@ -40,14 +40,16 @@ def test_settings_of_speechocean762_are_read(name: str) -> None:
 
 @pytest.mark.parametrize("phones", [61, 48, 39])
 def test_the_model_has_a_class_for_each_phone_that_is_trained(tmp_path: Path, phones: int) -> None:
-    path = write(tmp_path, DEFAULT.replace("phones = 39", f"phones = {phones}"))
+    path = write(tmp_path, DEFAULT.replace("\nphones = 39", f"\nphones = {phones}"))
     assert read_settings(path, None, Corpus).model.num_phones == phones
+    assert read_settings(path, None, Licensed).model.num_phones == 61
 
 
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("phones = 39", "phones = 40", "[corpus] 40 phones to train: only 61, 48 and 39"),
+        ("timit_phones = 61", "timit_phones = 60", "[corpus] 60 phones to train: only 61"),
+        ("\nphones = 39", "\nphones = 40", "[corpus] 40 phones to train: only 61, 48 and 39"),
         ("seed = 0", "seed 0", "Expected '='"),
         ("seed = 0", "", "no 'seed'"),
         ("[hardware]", "[software]", "no 'hardware'"),

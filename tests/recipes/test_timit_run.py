@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 from launching import BUILT_IN, RECIPES, STAGES, finish, start, wait_for, write_settings
 
-from data_prep.phones import PHONES_39, PHONES_61
+from data_prep.phones import PHONES_39, PHONES_61, timit_set
 from ernn.asr import AcousticModel
 from recipes.experiment import speech
+from recipes.experiment.settings import Settings
 from recipes.timit import run as timit
-from recipes.timit.run import Corpus, Options, prepare
+from recipes.timit.run import Options
 
 
 @pytest.fixture(scope="module")
@@ -102,9 +103,20 @@ def test_other_phones_leave_the_corpus_and_the_features(
     assert capsys.readouterr().out.count("(already there)") == 2
 
 
-def test_a_tree_that_is_not_the_whole_of_timit_is_told(whole: Path, tmp_path: Path) -> None:
-    corpus = Corpus(39, 6, 2, 2, 4)
-    result = prepare(tmp_path, corpus, 0, whole / "prepare" / "corpus")
+def test_of_a_licensed_timit_61_phones_are_trained_and_what_it_lacks_is_told(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dense(folder: Path, settings: Settings, out: Path) -> None:
+        assert settings.model.num_phones == 61
+        (train_set,) = speech.datasets(out, settings, ["train"])
+        assert train_set.symbols == timit_set(61).symbols
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(speech, "dense", dense)
+    other = write_settings(tmp_path / "39.toml", f"phones = 39\n{BUILT_IN}")
+    with pytest.raises(KeyboardInterrupt):
+        timit.run(Options(tmp_path, other, timit_root=whole / "prepare" / "corpus"))
+    result = json.loads((tmp_path / "prepare" / "result.json").read_text())
     assert result["corpus"] == "TIMIT"
     assert result["note"].startswith(
         "It is not the whole of TIMIT: train has 24 of 3696 utterances"
