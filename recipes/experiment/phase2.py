@@ -56,16 +56,18 @@ class Recogniser:
 
     def __call__(self, features: Tensor, lengths: Tensor) -> Tensor:
         """Real features (T, B, D) to integer scores (T, B, C)."""
-        frames = self.model.quantize(features.numpy())
+        x = self.model.quantize(features.numpy())
         if isinstance(self.model, IntegerModel):
-            return torch.from_numpy(self.model.run(frames))
-        scores: dict[int, np.ndarray] = {}
-        for length in lengths.unique().tolist():  # padding would come before the reverse direction
-            same = np.flatnonzero(lengths.numpy() == length)
-            results = self.model.run(frames[:length, same])
-            scores |= dict(zip(same.tolist(), results.swapaxes(0, 1), strict=True))
-        ordered = [torch.from_numpy(scores[n]) for n in range(len(lengths))]
-        return torch.nn.utils.rnn.pad_sequence(ordered)
+            return torch.from_numpy(self.model.run(x))
+        time, ends = np.arange(len(x))[:, None], lengths.numpy()
+        turned = np.where(time < ends, ends - 1 - time, time)[..., None]  # (T, B, 1)
+        for stage in self.model.stages:  # as OfflineModel.run does, but each utterance is turned
+            sides = [stage[0].run(x)]  # within its own length: padding stays at its end
+            for reverse in stage[1:]:
+                y = reverse.run(np.take_along_axis(x, turned, axis=0))
+                sides.append(np.take_along_axis(y, turned, axis=0))
+            x = np.concatenate(sides, axis=-1)
+        return torch.from_numpy(x)
 
 
 def quantities(model: IntegerModel | OfflineModel, ranges: list[Ranges]) -> list[Result]:
