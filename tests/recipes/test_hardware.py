@@ -101,7 +101,8 @@ def test_every_format_is_shown_beside_its_own_range(bidirectional: bool) -> None
     linear = torch.nn.Linear(HIDDEN * (1 + bidirectional), CLASSES)
     ranges = calibrate(gru, torch.randn(2, 20, INPUT))
     model = (convert_offline if bidirectional else convert)(gru, linear, ranges)
-    names = [name for name, _ in recurrent_layers(model)]
+    layers = dict(recurrent_layers(model))
+    names = [*layers]
     expected = ["0 forward", "0 reverse", "1 forward", "1 reverse"] if bidirectional else ["0", "1"]
     assert names == expected
     entries = {entry["name"]: entry for entry in quantities(model, ranges)}
@@ -109,4 +110,8 @@ def test_every_format_is_shown_beside_its_own_range(bidirectional: bool) -> None
     for name, extents in zip(names, ranges, strict=True):
         assert entries[f"{name} pre-activation"]["largest"] == extents.preactivation.largest
         assert entries[f"{name} output"]["largest"] == extents.output.largest
-        assert 0 < entries[f"{name} recurrent weights"]["largest"] < 4
+        layer = layers[name]
+        largest = np.abs(layer.formats.weight_recurrent.to_float(layer.U)).max()
+        assert entries[f"{name} recurrent weights"]["largest"] == largest
+    weights = [entries[f"{name} recurrent weights"]["largest"] for name in names]
+    assert len({*weights}) == len(names)
