@@ -25,7 +25,7 @@ from hdl.devices import ECP5, Device, Family
 from hdl.fft import fft_products
 from hdl.pe import GATHER_INPUTS, OTHER_UNITS
 from hdl.program import Program, cell_fields, load_data_bits, matrix_fields
-from hdl.schedule import Schedule, latency
+from hdl.schedule import latency
 from hdl.synth import Resources
 
 LSTM_PRODUCTS, PEEPHOLE_PRODUCTS, GRU_PRODUCTS = 8, 3, 5
@@ -252,13 +252,11 @@ class Design:
         program: with its core's configuration.
         resources: estimated.
         latency: cycles of a lone frame.
-        period: cycles from frame to frame, of all streams together.
     """
 
     program: Program
     resources: Resources
     latency: int
-    period: int
 
     @property
     def text(self) -> str:
@@ -273,7 +271,7 @@ def design(
     """The smallest core of this size that runs a model."""
     cfg = configure(model, n_pe, slices=slices, fold=fold, streams=streams)
     program = compile_model(model, cfg, streams)
-    return Design(program, estimate(cfg, family).total, latency(program), Schedule(program).period)
+    return Design(program, estimate(cfg, family).total, latency(program))
 
 
 def overuse(resources: Resources, device: Device) -> tuple[float, str]:

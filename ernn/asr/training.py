@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -85,6 +86,7 @@ def train(
     *,
     admm: ADMM | None = None,
     bar_row: int | None = None,
+    watch: Callable[[list[Epoch]], None] | None = None,
 ) -> History:
     """Train a model in place and leave it with the weights that were best on the dev set.
 
@@ -96,6 +98,8 @@ def train(
     With ``admm`` its penalty joins the loss, its Z and U step every ``admm_every`` epochs, and
     the last epoch's weights are kept, for they are nearest the constraint. ``bar_row`` is the
     line of the terminal for the progress bar, for trainings that run side by side.
+    ``watch`` is called after every epoch, when its checkpoint is written, with all epochs so far;
+    what it raises ends the training.
 
     Raises:
         ValueError: if the folder holds a run with other settings, data or initial weights.
@@ -166,6 +170,8 @@ def train(
         with atomic(folder / "log.jsonl") as new:
             new.write_text("".join(json.dumps(asdict(epoch)) + "\n" for epoch in epochs))
         _save(checkpoint, identity, epochs, model, optimizer, admm)
+        if watch is not None:
+            watch(epochs)
     bar.close()
     model.load_state_dict(AcousticModel.load(folder / "model.safetensors").state_dict())
     model.eval()

@@ -1,0 +1,147 @@
+"""Which recogniser on which core: accuracy against latency, DSPs and memory, many of each tried.
+
+    python recipes/timit/explore.py --trials 60
+
+Takes the corpus and its features from a folder in which run.py made them. Every recogniser is
+trained from scratch for a few epochs: block-circulant weights need no dense baseline, and what is
+asked is which is better, not the last tenth of a point. The dev PER is that of the integer model.
+
+More workers take the same command, on other machines with a ``--storage`` that all reach. What is
+interrupted or killed goes on with the same command.
+"""
+
+import fcntl
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+import tyro
+from accelerator import Recogniser
+from optuna.exceptions import OptunaError
+from settings import Settings, read_settings
+from speech import datasets
+from sqlalchemy.exc import SQLAlchemyError
+
+from ernn.asr import AcousticModel, Epoch, recognise, score, train
+from ernn.explore import Candidate
+from ernn.explore.pareto import to_markdown
+from ernn.explore.study import Pruning, Space, Watch, explore
+from ernn.quantize import calibrate, convert
+from hdl.devices import DEVICES, find
+from hdl.evidence import DeviceHardware
+
+HERE = Path(__file__).parent
+
+
+@dataclass
+class Arguments:
+    """Explore recognisers and cores for a device; the front is printed, and kept as a picture."""
+
+    trials: int
+    """Of the whole study, those that are pruned among them."""
+    out: Path = Path("exp/timit")
+    """The folder of run.py, with its corpus and features; the study goes to explore/DEVICE."""
+    device: str = "xcku060"
+    """The FPGA."""
+    storage: str | None = None
+    """URL of the study's database, as SQLAlchemy takes it; default: SQLite in explore/DEVICE."""
+    epochs: int = 6
+    """Of each training."""
+    config: Path = HERE / "default.toml"
+    """Settings of run.py: model, training and word lengths; what is explored is replaced."""
+    seed: int | None = None
+    """Replaces the seed of the settings."""
+    space: Space = field(default_factory=Space)
+    """What is tried."""
+    pruning: Pruning = field(default_factory=Pruning)
+    """When a trial is given up."""
+
+
+class Trainer:
+    """Trains recognisers in folders of their own; word lengths of one share its training."""
+
+    def __init__(self, settings: Settings, epochs: int, out: Path):
+        self.settings = settings
+        self.config = replace(settings.train, epochs=epochs)
+        self.folder = out / "explore" / f"models-{epochs}-epochs"
+        self.train_set, self.dev_set = datasets(out, ["train", "dev"])
+        count = min(settings.hardware.calibration_utterances, len(self.train_set))
+        places = np.linspace(0, len(self.train_set) - 1, count).round().astype(int)
+        self.calibration = [self.train_set.features[i] for i in places]
+
+    def __call__(self, candidate: Candidate, watch: Watch) -> float:
+        """The dev PER of a candidate's integer model."""
+
+        def after_epoch(epochs: list[Epoch]) -> None:
+            watch([epoch.dev_per for epoch in epochs])
+
+        folder = self.folder / Candidate(candidate.model).key
+        with locked(folder):
+            torch.manual_seed(self.settings.seed)
+            model = AcousticModel(candidate.model)
+            train(model, self.train_set, self.dev_set, self.config, folder, watch=after_epoch)
+        ranges = calibrate(model.recurrent, self.calibration)
+        integer = convert(model.recurrent, model.output, ranges, candidate.words)
+        return score(self.dev_set.phones, recognise(Recogniser(integer), self.dev_set)).per
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other workers of this machine out of a folder; a killed worker's lock is gone."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def run(arguments: Arguments) -> None:
+    """Go on with the study.
+
+    Raises:
+        ValueError, FileNotFoundError: an argument or a file is not as it must be.
+        SQLAlchemyError, OptunaError: the storage fails.
+    """
+    torch.set_num_threads(1)  # the tensors are small: more threads cost more than they give
+    settings, out = read_settings(arguments.config, arguments.seed), arguments.out
+    device = find(arguments.device)
+    corpus = out / "features" / "key"
+    if not corpus.is_file():
+        raise FileNotFoundError(f"{out}: has no features; run.py --out {out} makes them")
+    trainer = Trainer(settings, arguments.epochs, out)
+    folder = out / "explore" / device.name
+    study = explore(
+        Candidate(settings.model, settings.quantize),
+        arguments.space,
+        DeviceHardware(device, measured=False),
+        trainer,
+        folder,
+        trials=arguments.trials,
+        name=f"{HERE.name}-{device.name}",
+        storage=arguments.storage,
+        pruning=arguments.pruning,
+        settings=[corpus.read_text(), asdict(trainer.config)],
+        seed=settings.seed,
+    )
+    print(to_markdown(study), end="")
+    print(f"see {folder / 'pareto.png'}")
+
+
+def main() -> None:
+    """Parse the command line and run."""
+    arguments = tyro.cli(Arguments, description=f"{__doc__}\n\nDevices: {', '.join(DEVICES)}.")
+    try:
+        run(arguments)
+    except (ValueError, OSError, ImportError, SQLAlchemyError, OptunaError) as error:
+        print(f"error: {str(error).splitlines()[0]}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted: the same command goes on from here", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()
