@@ -9,7 +9,7 @@ from typing import Annotated, Literal, TypeVar
 import tyro
 
 StageName = Literal["prepare", "features", "dense", "phase1", "phase2", "hardware", "report"]
-O = TypeVar("O", bound="Options")  # noqa: E741
+Chosen = TypeVar("Chosen", bound="Options")
 
 
 @dataclass
@@ -26,7 +26,7 @@ class Options:
     """Replaces the seed of the settings."""
 
 
-def main(options: type[O], run: Callable[[O], None]) -> None:
+def main(options: type[Chosen], run: Callable[[Chosen], None]) -> None:
     """Parse the command line and run; what is wrong is told in one line, with exit code 2."""
     parsed = tyro.cli(options)
     try:
