@@ -20,10 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import tyro
-from accelerator import Recogniser
 from optuna.exceptions import OptunaError
-from settings import Settings, read_settings
-from speech import datasets
 from sqlalchemy.exc import SQLAlchemyError
 
 from ernn.asr import AcousticModel, Epoch, recognise, score, train
@@ -33,6 +30,10 @@ from ernn.explore.study import Pruning, Space, Watch, explore
 from ernn.quantize import calibrate, convert
 from hdl.devices import DEVICES, find
 from hdl.evidence import DeviceHardware
+from recipes.experiment.phase2 import Recogniser
+from recipes.experiment.settings import Settings, read_settings
+from recipes.experiment.speech import datasets
+from recipes.timit.run import Corpus
 
 HERE = Path(__file__).parent
 
@@ -68,7 +69,7 @@ class Trainer:
         self.settings = settings
         self.config = replace(settings.train, epochs=epochs)
         self.folder = out / "explore" / f"models-{epochs}-epochs"
-        self.train_set, self.dev_set = datasets(out, ["train", "dev"])
+        self.train_set, self.dev_set = datasets(out, settings, ["train", "dev"])
         count = min(settings.hardware.calibration_utterances, len(self.train_set))
         places = np.linspace(0, len(self.train_set) - 1, count).round().astype(int)
         self.calibration = [self.train_set.features[i] for i in places]
@@ -106,7 +107,7 @@ def run(arguments: Arguments) -> None:
         SQLAlchemyError, OptunaError: the storage fails.
     """
     torch.set_num_threads(1)  # the tensors are small: more threads cost more than they give
-    settings, out = read_settings(arguments.config, arguments.seed), arguments.out
+    settings, out = read_settings(arguments.config, arguments.seed, Corpus), arguments.out
     device = find(arguments.device)
     corpus = out / "features" / "key"
     if not corpus.is_file():

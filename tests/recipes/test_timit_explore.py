@@ -19,7 +19,9 @@ RECIPE = Path(__file__).parents[2] / "recipes" / "timit"
 sys.path.insert(0, str(RECIPE))
 
 from explore import Arguments, Trainer, main, run  # noqa: E402
-from settings import read_settings  # noqa: E402
+
+from recipes.experiment.settings import read_settings  # noqa: E402
+from recipes.timit.run import Corpus  # noqa: E402
 
 SPACE = Space(hidden_sizes=(8, 16), num_layers=(1,), block_sizes=(4, 8), n_pe=(4,))
 
@@ -29,9 +31,9 @@ def out(tmp_path):
     """What run.py leaves after its features."""
     rng = np.random.default_rng(0)
     for split, count in (("train", 12), ("dev", 4)):
-        phones = tuple((n, n + 1, phone) for n, phone in enumerate(["h#", "aa", "t", "iy"]))
+        phones = "h#", "aa", "t", "iy"
         names = [f"{split}{n}" for n in range(count)]
-        utterances = [Utterance(name, "none", 0.0, 1.0, "s", "", phones) for name in names]
+        utterances = [Utterance(name, "none", 0.0, 1.0, "s", "", phones, None) for name in names]
         manifest.write(utterances, tmp_path / "prepare" / "manifests" / f"{split}.jsonl")
         frames = {name: rng.standard_normal((9, 160), np.float32) for name in names}
         (tmp_path / "features").mkdir(exist_ok=True)
@@ -56,7 +58,7 @@ def test_a_study(out, capsys):
 
 
 def test_word_lengths_share_a_training(out):
-    settings = read_settings(RECIPE / "default.toml", None)
+    settings = read_settings(RECIPE / "default.toml", None, Corpus)
     trainer = Trainer(settings, 2, out)
     candidate = Candidate(settings.model).shaped(hidden_size=8, num_layers=1, block_size=4)
     curves = []

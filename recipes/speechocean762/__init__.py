@@ -1,0 +1,1 @@
+"""Phone recognition on speechocean762."""

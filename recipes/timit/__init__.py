@@ -1,0 +1,1 @@
+"""Phone recognition on TIMIT, or on the built-in corpus."""
