@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,18 +17,22 @@ from ernn.compress import ADMM
 from ernn.files import atomic
 
 
-def identity(settings: Iterable[Any], modules: Iterable[Any], datasets: Iterable[Dataset]) -> str:
+Part = nn.Module | ADMM | None
+"""What has tensors to keep, if there is one."""
+
+
+def identity(settings: Sequence[Any], parts: Sequence[Part], datasets: Sequence[Dataset]) -> str:
     """Digest of everything that a run's result depends on.
 
     Args:
         settings: anything that JSON can hold.
-        modules: models and ADMM as they are before the first epoch, by their state dicts.
+        parts: models and ADMM as they are before the first epoch.
         datasets: the training and the dev set.
     """
-    digest = hashlib.sha256(json.dumps(list(settings)).encode())
+    digest = hashlib.sha256(json.dumps(settings).encode())
     tensors: list[Tensor] = []
-    for module in modules:
-        tensors += module.state_dict().values()
+    for part in parts:
+        tensors += [] if part is None else part.state_dict().values()
     for dataset in datasets:
         digest.update(json.dumps([dataset.symbols, dataset.phones]).encode())
         tensors += dataset.features + (dataset.alignments or [])
@@ -43,23 +47,18 @@ class Checkpoint:
     Args:
         path: the file.
         run: the run's identity.
-        modules: what has tensors to keep, by name: the model, the averaged one, ADMM.
+        parts: the model, the averaged one and ADMM, by name.
         optimizer: its moments are kept too.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        run: str,
-        modules: dict[str, nn.Module | ADMM],
-        optimizer: optim.Optimizer,
-    ):
-        self.path, self.run, self.modules, self.optimizer = path, run, modules, optimizer
+    def __init__(self, path: Path, run: str, parts: Mapping[str, Part], optimizer: optim.Optimizer):
+        self.path, self.run, self.optimizer = path, run, optimizer
+        self.parts = {name: part for name, part in parts.items() if part is not None}
 
     def save(self, epochs: list[Epoch]) -> None:
         """Write the state after these epochs."""
         tensors: dict[str, Tensor] = {}
-        for part, module in self.modules.items():
+        for part, module in self.parts.items():
             tensors |= {f"{part}.{name}": value for name, value in module.state_dict().items()}
         for index, moments in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{name}": value for name, value in moments.items()}
@@ -85,7 +84,7 @@ class Checkpoint:
         def part(prefix: str) -> dict[str, Tensor]:
             return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
-        for name, module in self.modules.items():
+        for name, module in self.parts.items():
             module.load_state_dict(part(f"{name}."))
         state: dict[int, dict[str, Tensor]] = {}
         for name, value in part("optimizer.").items():

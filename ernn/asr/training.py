@@ -104,10 +104,9 @@ def train(
         raise ValueError("criterion is 'frames': the training set needs alignments, it has none")
     folder = Path(folder)
     rank, ranks = distributed.rank(), distributed.count()
-    models = [model] if teacher is None else [model, teacher]
     run = identity(
-        [*(asdict(m.config) for m in models), asdict(config)],
-        [*models, *([] if admm is None else [admm])],
+        [asdict(config), asdict(model.config), teacher and asdict(teacher.config)],
+        [model, teacher, admm],
         [train_set, dev_set],
     )
     if not distributed.agree(run):
@@ -121,12 +120,7 @@ def train(
     )
     average = AveragedModel(model) if config.average > 1 and admm is None else None
     parts = {"model": model, "average": average, "admm": admm}
-    checkpoint = Checkpoint(
-        folder / "checkpoint.safetensors",
-        run,
-        {name: part for name, part in parts.items() if part is not None},
-        optimizer,
-    )
+    checkpoint = Checkpoint(folder / "checkpoint.safetensors", run, parts, optimizer)
     epochs = checkpoint.restore()
 
     batches = -(-len(train_set) // config.batch_size)  # an epoch
