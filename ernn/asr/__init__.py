@@ -1,4 +1,4 @@
-"""Speech recognition with CTC: acoustic model, data, training, decoding and scoring.
+"""Speech recognition: acoustic model, data, training, decoding and scoring.
 
 A recogniser from features and phones that are already there::
 
@@ -13,14 +13,17 @@ A recogniser from features and phones that are already there::
 
 from ernn.asr.data import Batch, Dataset, SpecAugment
 from ernn.asr.decoding import greedy, prefix_beam, recognise
+from ernn.asr.log import Epoch, History
 from ernn.asr.model import AcousticModel, ModelConfig
+from ernn.asr.objective import Distillation
 from ernn.asr.scoring import Score, score
-from ernn.asr.training import Epoch, History, TrainConfig, train
+from ernn.asr.training import TrainConfig, train
 
 __all__ = [
     "AcousticModel",
     "Batch",
     "Dataset",
+    "Distillation",
     "Epoch",
     "History",
     "ModelConfig",

@@ -1,14 +1,16 @@
-"""Utterances for CTC training: length buckets, padding, masking."""
+"""Utterances for training: length buckets, padding, shares of a batch, masking."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
+
+PADDING = -100  # class of a frame that is none; torch's losses leave it out
 
 
 class Batch(NamedTuple):
@@ -19,6 +21,27 @@ class Batch(NamedTuple):
     lengths: Tensor  # (B,) frames
     targets: Tensor  # (sum of target_lengths,) classes, one utterance after the other
     target_lengths: Tensor  # (B,) phones
+    alignment: Tensor | None = None  # (T, B) classes, PADDING past an utterance's length
+
+    def share(self, number: int, count: int) -> Self:
+        """Share ``number`` of ``count``: every ``count``-th utterance; the padding stays."""
+        owner = torch.arange(len(self.ids)).repeat_interleave(self.target_lengths)
+        return self._replace(
+            ids=self.ids[number::count],
+            features=self.features[:, number::count],
+            lengths=self.lengths[number::count],
+            targets=self.targets[owner % count == number],
+            target_lengths=self.target_lengths[number::count],
+            alignment=None if self.alignment is None else self.alignment[:, number::count],
+        )
+
+    def to(self, device: torch.device) -> Self:
+        """The batch on a device; lengths stay on the CPU, where they are read."""
+        return self._replace(
+            features=self.features.to(device),
+            targets=self.targets.to(device),
+            alignment=None if self.alignment is None else self.alignment.to(device),
+        )
 
 
 class Dataset:
@@ -27,15 +50,18 @@ class Dataset:
     Args:
         features: utterance -> (T, D) float32.
         phones: utterance -> its phones; the order of ``features`` does not matter.
-        symbols: the phone set; phone ``symbols[i]`` is class i + 1, for class 0 is the blank.
+        symbols: the phone set; phone ``symbols[i]`` is class i + 1, for class 0 is no phone.
         folding: symbol -> the phone that is scored for it, None for none; by default itself.
+        alignments: utterance -> (T,) the class of each frame, for training by frames; see
+            :func:`data_prep.frames.label`.
 
     Attributes:
         phones: utterance -> the phones that are scored.
 
     Raises:
-        ValueError: if there is no utterance, if an utterance lacks its features or phones, if a
-            phone is not in the set, or if utterances differ in width.
+        ValueError: if there is no utterance, if an utterance lacks its features, phones or
+            alignment, if a phone is not in the set, if utterances differ in width, or if an
+            alignment is not a class for each frame.
     """
 
     def __init__(
@@ -45,6 +71,7 @@ class Dataset:
         symbols: Sequence[str],
         *,
         folding: Mapping[str, str | None] | None = None,
+        alignments: Mapping[str, NDArray[np.integer]] | None = None,
     ):
         if not features:
             raise ValueError("no utterance: a data set needs at least one")
@@ -60,6 +87,8 @@ class Dataset:
         for name, frames in features.items():
             if frames.ndim != 2 or len(frames) == 0 or frames.shape[1] != self.width:
                 raise ValueError(f"{name}: features are {frames.shape}, not (T > 0, {self.width})")
+        if alignments is not None:
+            _check_alignments(alignments, features, len(classes))
         self.symbols = tuple(symbols)
         self.ids = sorted(features, key=lambda name: (len(features[name]), name))
         self.features = [torch.tensor(features[name]) for name in self.ids]
@@ -71,6 +100,11 @@ class Dataset:
             name: self.spell(target.tolist())
             for name, target in zip(self.ids, self.targets, strict=True)
         }
+        self.alignments = (
+            None
+            if alignments is None
+            else [torch.tensor(alignments[name], dtype=torch.long) for name in self.ids]
+        )
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -83,12 +117,16 @@ class Dataset:
         """The utterances at these places as one batch."""
         features = [self.features[i] for i in indices]
         targets = [self.targets[i] for i in indices]
+        alignment = None
+        if self.alignments is not None:
+            alignment = pad_sequence([self.alignments[i] for i in indices], padding_value=PADDING)
         return Batch(
             [self.ids[i] for i in indices],
             pad_sequence(features),  # (T, B, D)
             torch.tensor([len(f) for f in features]),
             torch.cat(targets),
             torch.tensor([len(t) for t in targets]),
+            alignment,
         )
 
     def batches(self, size: int) -> Iterator[Batch]:
@@ -96,16 +134,20 @@ class Dataset:
         for start in range(0, len(self), size):
             yield self.batch(range(start, min(start + size, len(self))))
 
-    def shuffled(self, size: int, jitter: float = 0.1) -> Iterator[Batch]:
+    def shuffled(
+        self, size: int, jitter: float = 0.1, generator: torch.Generator | None = None
+    ) -> Iterator[Batch]:
         """Every utterance once, in buckets of similar length, in random order.
 
         Lengths are stretched by up to ``jitter`` before the buckets are cut, so that an utterance
-        meets others from epoch to epoch. Draws from torch's global generator.
+        meets others from epoch to epoch. Draws from ``generator``, by default torch's global one.
         """
         lengths = torch.tensor([len(f) for f in self.features])
-        order = (lengths * (1 + jitter * torch.rand(len(self)))).argsort(stable=True)
+        order = (lengths * (1 + jitter * torch.rand(len(self), generator=generator))).argsort(
+            stable=True
+        )
         buckets = order.split(size)
-        for bucket in torch.randperm(len(buckets)).tolist():
+        for bucket in torch.randperm(len(buckets), generator=generator).tolist():
             yield self.batch(buckets[bucket].tolist())
 
 
@@ -123,22 +165,47 @@ class SpecAugment:
     frequency_width: int = 5  # bands
     bands: int = 40  # bands in each of the stacked frames
 
-    def __call__(self, features: Tensor, lengths: Tensor) -> Tensor:
-        """Mask (T, B, D) features, D a multiple of ``bands``; draws from torch's generator."""
+    def __call__(
+        self, features: Tensor, lengths: Tensor, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Mask (T, B, D) features, D a multiple of ``bands``.
+
+        Draws from ``generator``, by default torch's global one.
+        """
         num_frames, batch, width = features.shape
         if width % self.bands:
             raise ValueError(f"features are {width} wide: not a multiple of {self.bands} bands")
-        times = _masks(num_frames, lengths, self.time_masks, self.time_width)  # (B, T)
-        bands = _masks(
-            self.bands, torch.full((batch,), self.bands), self.frequency_masks, self.frequency_width
-        ).repeat(1, width // self.bands)  # (B, D)
+        times = _masks(num_frames, lengths, self.time_masks, self.time_width, generator)  # (B, T)
+        whole = torch.full((batch,), self.bands)
+        bands = _masks(self.bands, whole, self.frequency_masks, self.frequency_width, generator)
+        bands = bands.repeat(1, width // self.bands)  # (B, D)
         masked = times.T[:, :, None] | bands[None]  # (T, B, D)
         return features.masked_fill(masked.to(features.device), 0.0)
 
 
-def _masks(size: int, lengths: Tensor, count: int, widest: int) -> Tensor:
+def _masks(
+    size: int, lengths: Tensor, count: int, widest: int, generator: torch.Generator | None
+) -> Tensor:
     """Union of ``count`` random spans within [0, length) of each row: (B, size) bool."""
-    width = torch.randint(widest + 1, (len(lengths), count)).minimum(lengths[:, None])
-    start = (torch.rand(width.shape) * (lengths[:, None] - width + 1)).long()
+    shape = len(lengths), count
+    width = torch.randint(widest + 1, shape, generator=generator).minimum(lengths[:, None])
+    start = (torch.rand(shape, generator=generator) * (lengths[:, None] - width + 1)).long()
     at = torch.arange(size)
     return ((at >= start[..., None]) & (at < (start + width)[..., None])).any(dim=1)
+
+
+def _check_alignments(
+    alignments: Mapping[str, NDArray[np.integer]],
+    features: Mapping[str, NDArray[np.float32]],
+    num_phones: int,
+) -> None:
+    """Raise ValueError unless each utterance has one class from 0 to ``num_phones`` a frame."""
+    for name in alignments.keys() ^ features.keys():
+        raise ValueError(f"{name}: has {'features' if name in features else 'an alignment'} alone")
+    for name, classes in alignments.items():
+        if classes.shape != (len(features[name]),):
+            raise ValueError(
+                f"{name}: the alignment is {classes.shape}, not ({len(features[name])},)"
+            )
+        if classes.min() < 0 or classes.max() > num_phones:
+            raise ValueError(f"{name}: an aligned class is not from 0 to {num_phones}")

@@ -1,7 +1,7 @@
-"""The acoustic model: recurrent layers and a linear layer, phone posteriors for CTC.
+"""The acoustic model: recurrent layers and a linear layer, posteriors of the phones frame by frame.
 
-Graves et al., *Connectionist Temporal Classification*, ICML 2006: class 0 is the blank, class 1 +
-i is phone i.
+Class 1 + i is phone i. Class 0 is no phone: the blank of CTC (Graves et al., *Connectionist
+Temporal Classification*, ICML 2006), or what lies outside every phone where frames are labelled.
 """
 
 import json
@@ -90,21 +90,21 @@ class AcousticModel(nn.Module):
         Args:
             features: (T, B, input_size), padded at the end.
             lengths: (B,) frames of each utterance, all T if not given. What comes out before an
-                utterance's length does not depend on its padding; of a bidirectional model this
-                is so in evaluation only, because in training the exact way costs more than the
-                padding harms.
+                utterance's length does not depend on its padding.
 
         Returns:
             (T, B, num_phones + 1) log posteriors; past an utterance's length they mean nothing.
         """
-        if lengths is None or self.training or not self.config.bidirectional:
-            hidden, _ = self.recurrent(features)  # (T, B, width)
-        else:
-            hidden = features.new_zeros(*features.shape[:2], self.output.in_features)
-            for length in lengths.unique().tolist():
-                same = (lengths == length).nonzero().squeeze(1)
-                hidden[:length, same] = self.recurrent(features[:length, same])[0]
-        return self.output(self.dropout(hidden)).log_softmax(dim=-1)
+        return self.classify(self.encode(features, lengths))
+
+    def encode(self, features: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Outputs of the last recurrent layer, (T, B, width); arguments as of :meth:`forward`."""
+        return self.recurrent(features, lengths=lengths)[0]
+
+    def classify(self, hidden: Tensor) -> Tensor:
+        """Log posteriors of what :meth:`encode` returns, in the precision of the weights."""
+        scores = self.output(self.dropout(hidden))  # (T, B, C), of less precision under autocast
+        return scores.log_softmax(dim=-1, dtype=self.output.weight.dtype)
 
     def compress(self, block_size: int | Mapping[str, int]) -> Self:
         """A new model whose recurrent layers are the nearest block-circulant ones to this one's."""

@@ -63,20 +63,34 @@ class GRU(Recurrent):
         """Whether torch's kernel computes this layer."""
         return self.activation == "exact" and self.reset_after
 
-    def forward(self, x: Tensor, hx: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, x: Tensor, hx: Tensor | None = None, lengths: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Return the outputs of the last layer and the final h of every layer.
 
         Args:
             x: (time, batch, input_size), or (batch, time, input_size) if ``batch_first``, or
                 (time, input_size).
             hx: the initial h, (layers * directions, batch, hidden_size); zero if not given.
+            lengths: (batch,) frames of each sequence, the rest is padding; all if not given. The
+                backward direction then starts at a sequence's end. Outputs past it mean nothing,
+                and the final state is that after the padding.
         """
-        y, (h,) = self.run(x, None if hx is None else (hx,))
+        y, (h,) = self.run(x, None if hx is None else (hx,), lengths)
         return y, h
 
-    def kernel(self, x: Tensor, state: State, weights: list[Tensor]) -> tuple[Tensor, ...]:
+    def kernel(
+        self,
+        x: Tensor,
+        state: State,
+        weights: list[Tensor],
+        num_layers: int,
+        bidirectional: bool,
+        batch_first: bool,
+    ) -> tuple[Tensor, ...]:
         """Call torch's kernel; (output, h)."""
-        return torch._VF.gru(x, state[0], weights, *self.kernel_options)
+        options = self.bias, num_layers, self.dropout, self.training
+        return torch._VF.gru(x, state[0], weights, *options, bidirectional, batch_first)
 
     def step(self, u: Tensor, state: State, w: Mapping[str, Tensor]) -> State:
         """Return (h,) one frame on."""

@@ -76,7 +76,10 @@ class LSTM(Recurrent):
         return (self.activation, self.cell_activation, self.peephole) == ("exact", "tanh", False)
 
     def forward(
-        self, x: Tensor, hx: tuple[Tensor, Tensor] | None = None
+        self,
+        x: Tensor,
+        hx: tuple[Tensor, Tensor] | None = None,
+        lengths: Tensor | None = None,
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Return the outputs of the last layer and the final (y, c) of every layer.
 
@@ -84,15 +87,27 @@ class LSTM(Recurrent):
             x: (time, batch, input_size), or (batch, time, input_size) if ``batch_first``, or
                 (time, input_size).
             hx: the initial (y, c), each (layers * directions, batch, size); zero if not given.
+            lengths: (batch,) frames of each sequence, the rest is padding; all if not given. The
+                backward direction then starts at a sequence's end. Outputs past it mean nothing,
+                and the final state is that after the padding.
         """
-        y, (h, c) = self.run(x, hx)
+        y, (h, c) = self.run(x, hx, lengths)
         return y, (h, c)
 
-    def kernel(self, x: Tensor, state: State, weights: list[Tensor]) -> tuple[Tensor, ...]:
+    def kernel(
+        self,
+        x: Tensor,
+        state: State,
+        weights: list[Tensor],
+        num_layers: int,
+        bidirectional: bool,
+        batch_first: bool,
+    ) -> tuple[Tensor, ...]:
         """Call torch's kernel; (output, y, c)."""
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "LSTM with projections is not supported with oneDNN")
-            return torch._VF.lstm(x, state, weights, *self.kernel_options)
+            options = self.bias, num_layers, self.dropout, self.training
+            return torch._VF.lstm(x, state, weights, *options, bidirectional, batch_first)
 
     def step(self, u: Tensor, state: State, w: Mapping[str, Tensor]) -> State:
         """Return (y, c) one frame on."""

@@ -42,6 +42,20 @@ class Options(TypedDict, total=False):
     dtype: torch.dtype | None
 
 
+def reverse(x: Tensor, lengths: Tensor | None = None) -> Tensor:
+    """Turn every sequence of ``x`` (time, batch, size) round in time; its own inverse.
+
+    With ``lengths`` (batch,) a sequence ends there, and what lies past its end stays.
+    """
+    if lengths is None:
+        return x.flip(0)
+    time, batch = (torch.arange(size, device=lengths.device) for size in x.shape[:2])
+    time = time[:, None]
+    source = torch.where(time < lengths, lengths - 1 - time, time)  # (time, batch)
+    rows = (source * len(batch) + batch).flatten().to(x.device)
+    return x.flatten(0, 1).index_select(0, rows).view_as(x)
+
+
 class Recurrent(CirculantModule):
     """Base of the recurrent layers; parameters are named and gates are ordered as in torch.nn.
 
@@ -108,21 +122,26 @@ class Recurrent(CirculantModule):
     def fused(self) -> bool:
         """Whether torch's kernel computes this layer."""
 
-    @property
-    def kernel_options(self) -> tuple[bool, int, float, bool, bool, bool]:
-        """What torch's kernels take after the weights."""
-        return (
-            self.bias,
-            self.num_layers,
-            self.dropout,
-            self.training,
-            self.bidirectional,
-            self.batch_first,
-        )
-
     @abstractmethod
-    def kernel(self, x: Tensor, state: State, weights: list[Tensor]) -> tuple[Tensor, ...]:
-        """Call torch's kernel; (output, *final state)."""
+    def kernel(
+        self,
+        x: Tensor,
+        state: State,
+        weights: list[Tensor],
+        num_layers: int,
+        bidirectional: bool,
+        batch_first: bool,
+    ) -> tuple[Tensor, ...]:
+        """Call torch's kernel; (output, *final state).
+
+        Args:
+            x: (time, batch, input), or (batch, time, input) if ``batch_first``.
+            state: each (layers * directions, batch, size).
+            weights: dense, those of these layers and directions in torch's order.
+            num_layers: layers to run.
+            bidirectional: whether each has two directions.
+            batch_first: the order of x and of the output.
+        """
 
     @abstractmethod
     def step(self, u: Tensor, state: State, w: Mapping[str, Tensor]) -> State:
@@ -167,21 +186,23 @@ class Recurrent(CirculantModule):
         """Endings of the names of parameters, one a direction."""
         return ("", "_reverse") if self.bidirectional else ("",)
 
-    def run(self, x: Tensor, state: State | None) -> tuple[Tensor, State]:
+    def run(
+        self, x: Tensor, state: State | None, lengths: Tensor | None = None
+    ) -> tuple[Tensor, State]:
         """Run all layers as torch.nn does, shapes included; without a ``state`` it starts at zero.
 
         Raises:
             TypeError: ``x`` is no tensor; a PackedSequence is not supported.
-            ValueError: ``x`` or ``state`` has a shape that does not fit.
+            ValueError: ``x``, ``state`` or ``lengths`` does not fit.
         """
         if not isinstance(x, Tensor):
             raise TypeError(f"input is a {type(x).__name__}; it must be a padded tensor")
         if x.dim() == 2:  # one sequence, no batch dimension
             batch_dim = 0 if self.batch_first else 1
-            y, last = self.run(
-                x.unsqueeze(batch_dim), state and tuple(s.unsqueeze(1) for s in state)
+            y, final = self.run(
+                x.unsqueeze(batch_dim), state and tuple(s.unsqueeze(1) for s in state), lengths
             )
-            return y.squeeze(batch_dim), tuple(s.squeeze(1) for s in last)
+            return y.squeeze(batch_dim), tuple(s.squeeze(1) for s in final)
         if x.dim() != 3 or x.shape[-1] != self.input_size or x.numel() == 0:
             order = "batch, time" if self.batch_first else "time, batch"
             raise ValueError(
@@ -194,17 +215,34 @@ class Recurrent(CirculantModule):
         if (given := [tuple(s.shape) for s in state]) != shapes:
             raise ValueError(f"the state has the shapes {given}; they must be {shapes}")
 
-        weights = self.dense_parameters()
-        if self.fused:
-            outputs = self.kernel(x, state, list(weights.values()))
-            return outputs[0], outputs[1:]
-        if self.batch_first:
-            y, last = self._loop(x.transpose(0, 1), state, weights)
-            return y.transpose(0, 1), last
-        return self._loop(x, state, weights)
+        frames = x.shape[1 if self.batch_first else 0]
+        if lengths is not None:
+            fit = lengths.shape == (batch,) and bool(((lengths > 0) & (lengths <= frames)).all())
+            if not fit:
+                raise ValueError(
+                    f"lengths are {lengths.tolist()}; they must be {batch} from 1 to {frames}"
+                )
 
-    def _loop(self, x: Tensor, state: State, weights: Mapping[str, Tensor]) -> tuple[Tensor, State]:
-        """Run frame by frame; x (time, batch, input), the tensors of the state stacked."""
+        weights = self.dense_parameters()
+        if self.fused and (lengths is None or not self.bidirectional):
+            y, *last = self.kernel(
+                x,
+                state,
+                list(weights.values()),
+                self.num_layers,
+                self.bidirectional,
+                self.batch_first,
+            )
+            return y, tuple(last)
+        if self.batch_first:
+            y, final = self._loop(x.transpose(0, 1), state, weights, lengths)
+            return y.transpose(0, 1), final
+        return self._loop(x, state, weights, lengths)
+
+    def _loop(
+        self, x: Tensor, state: State, weights: Mapping[str, Tensor], lengths: Tensor | None
+    ) -> tuple[Tensor, State]:
+        """Run layer by layer; x (time, batch, input), the tensors of the state stacked."""
         last: list[State] = []
         for layer in range(self.num_layers):
             if layer > 0:
@@ -213,17 +251,24 @@ class Recurrent(CirculantModule):
             for direction in self.directions:
                 suffix = f"_l{layer}{direction}"
                 w = {n.removesuffix(suffix): t for n, t in weights.items() if n.endswith(suffix)}
-                order = slice(None, None, -1 if direction else 1)
-                u = linear(x, w["weight_ih"], w.get("bias_ih"))  # (time, batch, gates * hidden)
                 s = tuple(tensor[len(last)] for tensor in state)
-                y = []
-                for frame in u.unbind()[order]:
-                    s = self.step(frame, s, w)
-                    y.append(s[0])
+                y, s = self._direction(reverse(x, lengths) if direction else x, s, w)
                 last.append(s)
-                outputs.append(torch.stack(y[order]))
+                outputs.append(reverse(y, lengths) if direction else y)
             x = torch.cat(outputs, dim=-1)  # (time, batch, directions * output)
         return x, tuple(torch.stack(tensors) for tensors in zip(*last, strict=True))
+
+    def _direction(self, x: Tensor, s: State, w: Mapping[str, Tensor]) -> tuple[Tensor, State]:
+        """Run one layer from its first frame to its last; arguments as of :meth:`step`."""
+        if self.fused:
+            state, weights = tuple(t[None] for t in s), list(w.values())
+            y, *last = self.kernel(x, state, weights, 1, False, False)
+            return y, tuple(t[0] for t in last)
+        outputs = []
+        for u in linear(x, w["weight_ih"], w.get("bias_ih")):  # (batch, gates * hidden)
+            s = self.step(u, s, w)
+            outputs.append(s[0])
+        return torch.stack(outputs), s
 
     def extra_repr(self) -> str:
         """Show every option."""

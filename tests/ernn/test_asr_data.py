@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from ernn.asr import Dataset, SpecAugment
+from ernn.asr.data import PADDING
 
 SYMBOLS = ["aa", "b", "sil"]
 
@@ -79,6 +80,73 @@ def test_what_is_scored_is_folded_from_what_is_trained():
         assert torch.equal(one, other)
     assert plain.spell([3, 1, 1]) == ["sil", "aa", "aa"]
     assert folded.spell([3, 2, 1, 1]) == ["a", "a", "a"]
+
+
+def test_alignments_are_padded_with_what_no_loss_counts():
+    features, phones = make([7, 3, 9])
+    alignments = {name: np.arange(len(frames)) % 4 for name, frames in features.items()}
+    dataset = Dataset(features, phones, SYMBOLS, alignments=alignments)
+    (batch,) = dataset.batches(3)
+    assert batch.ids == ["u1", "u0", "u2"]
+    for b, name in enumerate(batch.ids):
+        length = len(features[name])
+        assert batch.alignment[:length, b].tolist() == alignments[name].tolist()
+        assert (batch.alignment[length:, b] == PADDING).all()
+    (without,) = Dataset(features, phones, SYMBOLS).batches(3)
+    assert without.alignment is None
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda a: a.pop("u1"), "u1: has features alone"),
+        (lambda a: a.update(u5=a["u1"]), "u5: has an alignment alone"),
+        (lambda a: a.update(u1=a["u1"][:2]), r"u1: the alignment is \(2,\), not \(3,\)"),
+        (lambda a: a.update(u0=a["u0"] + 4), "u0: an aligned class is not from 0 to 3"),
+        (lambda a: a.update(u0=a["u0"] - 1), "u0: an aligned class is not from 0 to 3"),
+    ],
+)
+def test_an_alignment_that_does_not_fit_is_refused(change, message):
+    features, phones = make([7, 3])
+    alignments = {name: np.zeros(len(frames), int) for name, frames in features.items()}
+    change(alignments)
+    with pytest.raises(ValueError, match=message):
+        Dataset(features, phones, SYMBOLS, alignments=alignments)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
+def test_shares_make_up_the_batch(count):
+    features, phones = make([7, 3, 9, 5])
+    alignments = {name: np.arange(len(frames)) % 4 for name, frames in features.items()}
+    dataset = Dataset(features, phones, SYMBOLS, alignments=alignments)
+    (batch,) = dataset.batches(4)
+    shares = [batch.share(number, count) for number in range(count)]
+    assert sorted(name for share in shares for name in share.ids) == sorted(batch.ids)
+    for share in shares:
+        assert len(share.ids) in (4 // count, -(-4 // count))
+        targets = share.targets.split(share.target_lengths.tolist())
+        for b, name in enumerate(share.ids):
+            place = batch.ids.index(name)
+            assert torch.equal(share.features[:, b], batch.features[:, place])
+            assert torch.equal(share.alignment[:, b], batch.alignment[:, place])
+            assert share.lengths[b] == batch.lengths[place]
+            assert torch.equal(targets[b], dataset.targets[place])
+
+
+def test_a_generator_repeats_batches_and_masks_whatever_else_is_drawn():
+    features, phones = make([7, 3, 9, 5, 4, 6])
+    dataset = Dataset(features, phones, SYMBOLS)
+    augment = SpecAugment(bands=4)
+
+    def drawn(others):
+        generator = torch.Generator().manual_seed(7)
+        for batch in dataset.shuffled(2, generator=generator):
+            torch.rand(others)
+            yield batch.ids, augment(batch.features, batch.lengths, generator)
+
+    for (ids, masked), (same_ids, same_masked) in zip(drawn(1), drawn(2), strict=True):
+        assert ids == same_ids
+        assert torch.equal(masked, same_masked)
 
 
 def test_masks_lie_within_each_utterance_and_repeat_over_stacked_frames():

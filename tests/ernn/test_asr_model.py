@@ -43,6 +43,40 @@ def test_posteriors_do_not_depend_on_padding(shape):
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_gradients_do_not_depend_on_padding(shape):
+    model = make(**shape, dropout=0.0).train()
+    torch.manual_seed(1)
+    features, lengths = torch.randn(9, 2, 12), torch.tensor([4, 9])
+
+    def gradients(*parts):
+        model.zero_grad()
+        for part, length in parts:
+            hidden = model(part, length)
+            for b, frames in enumerate(length.tolist()):
+                hidden[:frames, b, 1].sum().backward(retain_graph=True)
+        return [p.grad.clone() for p in model.parameters()]
+
+    alone = gradients((features[:4, :1], lengths[:1]), (features[:, 1:], lengths[1:]))
+    for together, apart in zip(gradients((features, lengths)), alone, strict=True):
+        assert torch.allclose(together, apart, atol=1e-5)
+
+
+def test_posteriors_are_float32_under_autocast_and_near_those_without():
+    model = make(bidirectional=True)
+    torch.manual_seed(1)
+    features, lengths = torch.randn(9, 3, 12), torch.tensor([4, 9, 4])
+    exact = posteriors(model, features, lengths)
+    with torch.autocast("cpu", torch.bfloat16):
+        hidden = model.encode(features, lengths)
+        rounded = model.classify(hidden)
+    assert hidden.dtype == torch.bfloat16
+    assert rounded.dtype == torch.float32
+    assert torch.allclose(rounded.exp().sum(dim=-1), torch.ones(9, 3))  # summed in float32
+    within = torch.arange(9)[:, None] < lengths
+    assert 0 < (rounded - exact)[within].abs().max() < 0.02
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_what_is_saved_is_what_is_loaded(shape, tmp_path):
     model = make(**shape)
     model.save(tmp_path / "model.safetensors")

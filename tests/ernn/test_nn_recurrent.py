@@ -10,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from torch.testing import assert_close
 
 from ernn.circulant import project
@@ -103,6 +104,38 @@ def test_a_seed_draws_the_weights_that_torch_draws(cls: type[Recurrent]) -> None
     assert list(ours.state_dict()) == list(theirs.state_dict())
     for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
         assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("loop", [False, True])
+@pytest.mark.parametrize("cls", [LSTM, GRU])
+@over_shapes
+@given(arguments(), st.lists(st.integers(1, 6), min_size=1, max_size=4))
+def test_padded_sequences_are_those_that_torch_packs(
+    loop: bool, cls: type[Recurrent], arguments: dict[str, Any], lengths: list[int]
+) -> None:
+    torch.manual_seed(len(lengths))
+    theirs = cls.dense_class(**arguments)
+    ours = cls(**arguments) if cls is LSTM else GRU(**arguments, reset_after=True)
+    ours.load_state_dict(theirs.state_dict(), strict=True)
+    ours = looped(ours) if loop else ours
+    x, _ = inputs(ours, max(lengths), len(lengths))
+    first = arguments["batch_first"]
+    packed = pack_padded_sequence(x, lengths, first, enforce_sorted=False)
+    expected, _ = pad_packed_sequence(theirs(packed)[0], first)
+    y = ours(x, None, torch.tensor(lengths))[0]
+    within = torch.arange(max(lengths))[:, None] < torch.tensor(lengths)  # (time, batch)
+    within = within.T if first else within
+    assert_close(y[within], expected[within], **SINGLE)
+    y[within].sum().backward()
+    expected[within].sum().backward()
+    for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
+        assert_close(a.grad, b.grad, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("lengths", [[4, 0], [4, 5], [4], [[4, 4]]])
+def test_lengths_that_do_not_fit_are_refused(lengths: list[int]) -> None:
+    with pytest.raises(ValueError, match="they must be 2 from 1 to 4"):
+        LSTM(3, 2)(torch.randn(4, 2, 3), lengths=torch.tensor(lengths))
 
 
 @pytest.mark.parametrize("cls", [LSTM, GRU])
