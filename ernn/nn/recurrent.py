@@ -213,17 +213,30 @@ class Recurrent(CirculantModule):
             for direction in self.directions:
                 suffix = f"_l{layer}{direction}"
                 w = {n.removesuffix(suffix): t for n, t in weights.items() if n.endswith(suffix)}
-                order = slice(None, None, -1 if direction else 1)
-                u = linear(x, w["weight_ih"], w.get("bias_ih"))  # (time, batch, gates * hidden)
-                s = tuple(tensor[len(last)] for tensor in state)
-                y = []
-                for frame in u.unbind()[order]:
-                    s = self.step(frame, s, w)
-                    y.append(s[0])
-                last.append(s)
-                outputs.append(torch.stack(y[order]))
+                start = tuple(tensor[len(last)] for tensor in state)
+                y, end = self.unroll(x.flip(0) if direction else x, start, w, suffix)
+                last.append(end)
+                outputs.append(y.flip(0) if direction else y)
             x = torch.cat(outputs, dim=-1)  # (time, batch, directions * output)
         return x, tuple(torch.stack(tensors) for tensors in zip(*last, strict=True))
+
+    def unroll(
+        self, x: Tensor, state: State, w: Mapping[str, Tensor], suffix: str
+    ) -> tuple[Tensor, State]:
+        """Run one direction of one layer: the outputs (time, batch, output) and the last state.
+
+        Args:
+            x: (time, batch, input), in the direction's order.
+            state: each (batch, size).
+            w: as of :meth:`step`.
+            suffix: what the layer's and direction's parameters end with, as ``_l0_reverse``.
+        """
+        u = linear(x, w["weight_ih"], w.get("bias_ih"))  # (time, batch, gates * hidden)
+        y = []
+        for frame in u.unbind():
+            state = self.step(frame, state, w)
+            y.append(state[0])
+        return torch.stack(y), state
 
     def extra_repr(self) -> str:
         """Show every option."""
