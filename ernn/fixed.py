@@ -106,10 +106,11 @@ def _unpack(packed: Integers) -> list[tuple[Integers, Integers]]:
 
 def _pack(bins: Sequence[tuple[Integers, Integers]]) -> Integers:
     """Join k/2 + 1 pairs of (...) words into (..., k) words."""
-    words = [bins[0][0], bins[-1][0]]
-    for re, im in bins[1:-1]:
-        words += [re, im]
-    return np.stack(words, axis=-1)
+    packed = np.empty((*bins[0][0].shape, 2 * len(bins) - 2), np.int64)
+    packed[..., 0], packed[..., 1] = bins[0][0], bins[-1][0]
+    for f, (re, im) in enumerate(bins[1:-1], 1):
+        packed[..., 2 * f], packed[..., 2 * f + 1] = re, im
+    return packed
 
 
 def rfft(x: ArrayLike) -> Integers:
@@ -178,26 +179,49 @@ def irfft(packed: ArrayLike) -> Integers:
 # ------------------------------------------------------------------------------- circulant products
 
 
-def accumulate(X: Integers, W: Integers) -> Integers:
-    """Sum block products of packed spectra, exactly: (..., q, k), (p, q, k) -> (..., p, k).
+class Accumulator:
+    """Sums of block products of packed spectra with a matrix, exactly: (..., q, k) -> (..., p, k).
 
     The integers are held in float64, so that BLAS does the work.
 
-    Raises:
-        ValueError: the sum of the magnitudes might reach 2**53, beyond which float64 is not exact.
+    Args:
+        W: packed spectra (p, q, k) of the matrix.
     """
-    q, k = X.shape[-2:]
-    bound = 2.0 * q * float(np.abs(X).max(initial=0)) * float(np.abs(W).max(initial=0))
-    if bound >= 2.0**53:
-        raise ValueError(f"accumulator might reach {bound:.3g}: float64 is exact below 2**53")
-    x = np.moveaxis(X.reshape(-1, q, k), -1, 0).astype(np.float64)  # (k, n, q)
-    w = np.moveaxis(W, -1, 0).swapaxes(1, 2).astype(np.float64)  # (k, q, p)
-    y = np.empty((k, x.shape[1], W.shape[0]))  # (k, n, p)
-    y[:2] = x[:2] @ w[:2]
-    re, im = slice(2, k, 2), slice(3, k, 2)
-    y[re] = x[re] @ w[re] - x[im] @ w[im]
-    y[im] = x[re] @ w[im] + x[im] @ w[re]
-    return np.moveaxis(y, 0, -1).astype(np.int64).reshape(*X.shape[:-2], W.shape[0], k)
+
+    def __init__(self, W: Integers) -> None:
+        self.rows = W.shape[0]
+        self.largest = float(np.abs(W).max(initial=0))
+        w = W.transpose(2, 1, 0).astype(np.float64)  # (k, q, p)
+        re, im = w[2::2], w[3::2]
+        self.ends = w[:2].copy()
+        self.inner = np.concatenate(  # (k/2 - 1, 2 q, 2 p): a complex product as a real one
+            [np.concatenate([re, im], axis=2), np.concatenate([-im, re], axis=2)], axis=1
+        )
+
+    def __call__(self, X: Integers) -> Integers:
+        """Sum the products of spectra X (..., q, k).
+
+        Raises:
+            ValueError: the sum of the magnitudes might reach 2**53, beyond which float64 is not
+                exact.
+        """
+        q, k = X.shape[-2:]
+        bound = 2.0 * q * float(np.abs(X).max(initial=0)) * self.largest
+        if bound >= 2.0**53:
+            raise ValueError(f"accumulator might reach {bound:.3g}: float64 is exact below 2**53")
+        x = X.reshape(-1, q, k).transpose(2, 0, 1).astype(np.float64)  # (k, n, q)
+        y = np.empty((len(x[0]), self.rows, k), np.int64)
+        y[..., :2] = (x[:2] @ self.ends).transpose(1, 2, 0)
+        if k > 2:
+            re_im = np.concatenate([x[2::2], x[3::2]], axis=2)  # (k/2 - 1, n, 2 q)
+            inner = (re_im @ self.inner).transpose(1, 2, 0)  # (n, 2 p, k/2 - 1)
+            y[..., 2::2], y[..., 3::2] = inner[:, : self.rows], inner[:, self.rows :]
+        return y.reshape(*X.shape[:-2], self.rows, k)
+
+
+def accumulate(X: Integers, W: Integers) -> Integers:
+    """Sum block products of packed spectra, exactly: (..., q, k), (p, q, k) -> (..., p, k)."""
+    return Accumulator(W)(X)
 
 
 def accumulator_length(weight: FixedPoint, spectrum_length: int, q: int) -> int:
@@ -223,10 +247,10 @@ def inverse(spectrum: ArrayLike, output: FixedPoint) -> Integers:
 
 
 def circulant_row(
-    X: Integers, W: Integers, weight_fraction: int, input_fraction: int, output: FixedPoint
+    X: Integers, sums: Accumulator, weight_fraction: int, input_fraction: int, output: FixedPoint
 ) -> Integers:
-    """Rows of y = C x from input spectra: (..., q, k), (p, q, k) -> (..., p, k), output format."""
-    total = accumulate(X, W)
+    """Rows of y = C x from input spectra by C's sums: (..., q, k) -> (..., p, k), output format."""
+    total = sums(X)
     return inverse(round_spectrum(total, weight_fraction + input_fraction, output), output)
 
 

@@ -36,6 +36,8 @@ def processes() -> Iterator[torch.device]:
         dist.init_process_group("nccl" if cuda else "gloo")
     try:
         yield device or torch.device("cpu")
+        if launched:
+            dist.barrier()  # one that leaves while another still sends would abort it
     finally:
         if launched:
             dist.destroy_process_group()

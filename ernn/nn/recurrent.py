@@ -251,24 +251,33 @@ class Recurrent(CirculantModule):
             for direction in self.directions:
                 suffix = f"_l{layer}{direction}"
                 w = {n.removesuffix(suffix): t for n, t in weights.items() if n.endswith(suffix)}
-                s = tuple(tensor[len(last)] for tensor in state)
-                y, s = self._direction(reverse(x, lengths) if direction else x, s, w)
-                last.append(s)
+                start = tuple(tensor[len(last)] for tensor in state)
+                y, end = self.unroll(reverse(x, lengths) if direction else x, start, w, suffix)
+                last.append(end)
                 outputs.append(reverse(y, lengths) if direction else y)
             x = torch.cat(outputs, dim=-1)  # (time, batch, directions * output)
         return x, tuple(torch.stack(tensors) for tensors in zip(*last, strict=True))
 
-    def _direction(self, x: Tensor, s: State, w: Mapping[str, Tensor]) -> tuple[Tensor, State]:
-        """Run one layer from its first frame to its last; arguments as of :meth:`step`."""
+    def unroll(
+        self, x: Tensor, state: State, w: Mapping[str, Tensor], suffix: str
+    ) -> tuple[Tensor, State]:
+        """Run one direction of one layer: the outputs (time, batch, output) and the last state.
+
+        Args:
+            x: (time, batch, input), in the direction's order.
+            state: each (batch, size).
+            w: as of :meth:`step`.
+            suffix: what the layer's and direction's parameters end with, as ``_l0_reverse``.
+        """
         if self.fused:
-            state, weights = tuple(t[None] for t in s), list(w.values())
-            y, *last = self.kernel(x, state, weights, 1, False, False)
+            stacked, weights = tuple(t[None] for t in state), list(w.values())
+            y, *last = self.kernel(x, stacked, weights, 1, False, False)
             return y, tuple(t[0] for t in last)
         outputs = []
         for u in linear(x, w["weight_ih"], w.get("bias_ih")):  # (batch, gates * hidden)
-            s = self.step(u, s, w)
-            outputs.append(s[0])
-        return torch.stack(outputs), s
+            state = self.step(u, state, w)
+            outputs.append(state[0])
+        return torch.stack(outputs), state
 
     def extra_repr(self) -> str:
         """Show every option."""

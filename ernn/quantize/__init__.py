@@ -1,7 +1,18 @@
-"""From a trained model to integers: calibrate ranges, choose formats, build the integer model."""
+"""From a trained model to integers: calibrate ranges, choose formats, build the integer model.
+
+Training in these formats is in :mod:`ernn.quantize.aware`.
+"""
 
 from ernn.quantize.calibrate import Ranges, calibrate
-from ernn.quantize.convert import WordLengths, convert, convert_offline
+from ernn.quantize.convert import (
+    Formats,
+    LinearFormats,
+    WordLengths,
+    choose_formats,
+    convert,
+    convert_offline,
+    to_integers,
+)
 from ernn.quantize.integer import (
     IntegerGRU,
     IntegerLinear,
@@ -13,16 +24,20 @@ from ernn.quantize.integer import (
 )
 
 __all__ = [
+    "Formats",
     "IntegerGRU",
     "IntegerLSTM",
     "IntegerLinear",
     "IntegerModel",
     "IntegerRecurrent",
     "LayerFormats",
+    "LinearFormats",
     "OfflineModel",
     "Ranges",
     "WordLengths",
     "calibrate",
+    "choose_formats",
     "convert",
     "convert_offline",
+    "to_integers",
 ]

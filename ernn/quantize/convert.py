@@ -1,4 +1,4 @@
-"""From a float model and its ranges to the integer model: the formats are chosen here."""
+"""From a float model to the integer model: formats are chosen from ranges, numbers rounded."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ernn import circulant
 from ernn.fixed import CellFormats, FixedPoint, Integers
 from ernn.nn import GRU, LSTM, CirculantLinear
+from ernn.nn.recurrent import Recurrent
 from ernn.quantize.calibrate import Extent, Ranges
 from ernn.quantize.integer import (
     IntegerGRU,
@@ -44,14 +45,73 @@ class WordLengths:
         return FixedPoint(self.activation, self.activation - 2)
 
 
+@dataclass(frozen=True)
+class LinearFormats:
+    """Formats of a fully connected layer: of frames, spectra, and results with biases."""
+
+    input: FixedPoint
+    weight: FixedPoint
+    output: FixedPoint
+
+
+@dataclass(frozen=True)
+class Formats:
+    """Formats of a recurrent stack and the fully connected layer on it.
+
+    Attributes:
+        recurrent: of each layer, those of its one or two directions.
+        linear: of the layer on it.
+    """
+
+    recurrent: tuple[tuple[LayerFormats, ...], ...]
+    linear: LinearFormats
+
+
 @torch.no_grad()
+def choose_formats(
+    recurrent: LSTM | GRU,
+    linear: nn.Linear | CirculantLinear,
+    ranges: Sequence[Ranges],
+    words: WordLengths = WordLengths(),
+) -> Formats:
+    """Choose all fractions: of values to hold what was measured, of weights to err least.
+
+    Args:
+        recurrent: one block size for all its matrices.
+        linear: from its outputs to the results.
+        ranges: of :func:`ernn.quantize.calibrate` for ``recurrent``.
+        words: word lengths.
+
+    Raises:
+        ValueError: a model the integer arithmetic does not cover.
+    """
+    common_block_size(recurrent)
+    source = FixedPoint.covering(words.activation, ranges[0].input.largest)
+    count = len(recurrent.directions)
+    stack = []
+    for n in range(recurrent.num_layers):
+        extents = ranges[n * count : (n + 1) * count]
+        output = words.gate
+        if recurrent.proj_size:
+            largest = max(e.output.largest for e in extents)
+            output = FixedPoint.covering(words.activation, largest)
+        stack.append(
+            tuple(
+                _recurrent_formats(recurrent, f"l{n}{d}", e, source, output, words)
+                for d, e in zip(recurrent.directions, extents, strict=True)
+            )
+        )
+        source = output
+    return Formats(tuple(stack), _linear_formats(linear, ranges[-count:], source, words))
+
+
 def convert(
     recurrent: LSTM | GRU,
     linear: nn.Linear | CirculantLinear,
     ranges: Sequence[Ranges],
     words: WordLengths = WordLengths(),
 ) -> IntegerModel:
-    """Quantize a recurrent stack and the fully connected layer on it.
+    """Quantize a model that runs on streams: its formats are those of :func:`choose_formats`.
 
     Args:
         recurrent: one-directional; one block size for all its matrices.
@@ -66,12 +126,9 @@ def convert(
         raise ValueError(
             "a bidirectional model is not for streams, which have no future: use convert_offline"
         )
-    stack, source = _stack(recurrent, ranges, words)
-    layers = [layer for (layer,) in stack]
-    return IntegerModel((*layers, _linear(linear, [ranges[-1]], source, words)))
+    return stream_model(recurrent, linear, choose_formats(recurrent, linear, ranges, words))
 
 
-@torch.no_grad()
 def convert_offline(
     recurrent: LSTM | GRU,
     linear: nn.Linear | CirculantLinear,
@@ -83,70 +140,81 @@ def convert_offline(
     Raises:
         ValueError: a model the integer arithmetic does not cover.
     """
-    stack, source = _stack(recurrent, ranges, words)
-    last = _linear(linear, ranges[-len(recurrent.directions) :], source, words)
+    return offline_model(recurrent, linear, choose_formats(recurrent, linear, ranges, words))
+
+
+def to_integers(
+    recurrent: LSTM | GRU, linear: nn.Linear | CirculantLinear, formats: Formats
+) -> IntegerModel | OfflineModel:
+    """Quantize in given formats: a model of one direction for streams, of two for utterances."""
+    build = offline_model if recurrent.bidirectional else stream_model
+    return build(recurrent, linear, formats)
+
+
+def stream_model(
+    recurrent: LSTM | GRU, linear: nn.Linear | CirculantLinear, formats: Formats
+) -> IntegerModel:
+    """Quantize a one-directional model in given formats."""
+    layers = [layer for (layer,) in _stack(recurrent, formats)]
+    return IntegerModel((*layers, _linear(linear, formats.linear)))
+
+
+def offline_model(
+    recurrent: LSTM | GRU, linear: nn.Linear | CirculantLinear, formats: Formats
+) -> OfflineModel:
+    """Quantize a model for whole utterances in given formats."""
+    stack = _stack(recurrent, formats)
     stages = [tuple(IntegerModel((n,)) for n in directions) for directions in stack]
-    return OfflineModel((*stages, (IntegerModel((last,)),)))
+    return OfflineModel((*stages, (IntegerModel((_linear(linear, formats.linear),)),)))
 
 
-def _stack(
-    recurrent: LSTM | GRU, ranges: Sequence[Ranges], words: WordLengths
-) -> tuple[list[list[IntegerLSTM | IntegerGRU]], FixedPoint]:
-    """The directions of each layer, and the format of what the last one gives."""
+def _stack(recurrent: LSTM | GRU, formats: Formats) -> list[list[IntegerLSTM | IntegerGRU]]:
+    """The directions of each layer."""
+    return [
+        [
+            _recurrent(recurrent, f"l{n}{d}", fmt)
+            for d, fmt in zip(recurrent.directions, directions, strict=True)
+        ]
+        for n, directions in enumerate(formats.recurrent)
+    ]
+
+
+def common_block_size(recurrent: Recurrent) -> int:
+    """The one block size of all matrices; ValueError if they have several."""
     block_size = recurrent.block_size
-    if not isinstance(block_size, int):
-        sizes = set(block_size.values())
-        if len(sizes) > 1:
-            raise ValueError(f"block sizes {dict(block_size)}: one for all matrices is needed")
-        block_size = sizes.pop()
-    source = FixedPoint.covering(words.activation, ranges[0].input.largest)
-    count = len(recurrent.directions)
-    stack = []
-    for n in range(recurrent.num_layers):
-        extents = ranges[n * count : (n + 1) * count]
-        output = words.gate
-        if recurrent.proj_size:
-            largest = max(e.output.largest for e in extents)
-            output = FixedPoint.covering(words.activation, largest)
-        stack.append(
-            [
-                _recurrent(recurrent, f"l{n}{d}", block_size, e, source, output, words)
-                for d, e in zip(recurrent.directions, extents, strict=True)
-            ]
-        )
-        source = output
-    return stack, source
+    if isinstance(block_size, int):
+        return block_size
+    sizes = set(block_size.values())
+    if len(sizes) > 1:
+        raise ValueError(f"block sizes {dict(block_size)}: one for all matrices is needed")
+    return sizes.pop()
 
 
-def _recurrent(
+def _recurrent_formats(
     module: LSTM | GRU,
     suffix: str,
-    block_size: int,
     ranges: Ranges,
     source: FixedPoint,
     output: FixedPoint,
     words: WordLengths,
-) -> IntegerLSTM | IntegerGRU:
-    def spectra(name: str) -> Integers:
+) -> LayerFormats:
+    def spectra(name: str) -> np.ndarray:
         return _spectra(module.get_parameter(f"{name}_{suffix}"))
 
-    weight_projection, projection = None, None
+    weight_projection, peephole = None, None
     if module.proj_size:
-        values = spectra("weight_hr")
-        weight_projection = _nearest_format(values, words.weight)
-        projection = weight_projection.quantize(values)
-    peephole_format, peephole = None, None
-    if isinstance(module, LSTM) and module.peephole:
-        weights = module.get_parameter(f"weight_peephole_{suffix}").numpy()
-        peephole_format = FixedPoint.covering(words.weight, np.abs(weights).max())
-        peephole = peephole_format.quantize(_padded(weights, block_size))
-    W, U = spectra("weight_ih"), spectra("weight_hh")
+        weight_projection = _nearest_format(spectra("weight_hr"), words.weight)
+    if module.peephole:
+        largest = module.get_parameter(f"weight_peephole_{suffix}").abs().max()
+        peephole = FixedPoint.covering(words.weight, float(largest))
     weight_input, weight_recurrent = _shared_accumulator(
-        (W, source, ranges.input), (U, output, ranges.output), words.weight
+        (spectra("weight_ih"), source, ranges.input),
+        (spectra("weight_hh"), output, ranges.output),
+        words.weight,
     )
     cell = FixedPoint.covering(words.cell, ranges.cell.largest)
     cell = FixedPoint(words.cell, min(cell.fraction_length, words.gate.fraction_length))
-    formats = LayerFormats(
+    return LayerFormats(
         input=source,
         output=output,
         weight_input=weight_input,
@@ -155,21 +223,53 @@ def _recurrent(
             preactivation=FixedPoint.covering(words.preactivation, ranges.preactivation.largest),
             gate=words.gate,
             cell=cell,
-            peephole=peephole_format,
+            peephole=peephole,
         ),
         weight_projection=weight_projection,
     )
+
+
+def _linear_formats(
+    module: nn.Linear | CirculantLinear,
+    inputs: Sequence[Ranges],
+    source: FixedPoint,
+    words: WordLengths,
+) -> LinearFormats:
+    dense = module.weight if isinstance(module, nn.Linear) else module.to_dense().weight
+    largest = max(ranges.output.largest for ranges in inputs)
+    bound = largest * dense.abs().sum(1)
+    if module.bias is not None:
+        bound += module.bias.abs()
+    return LinearFormats(
+        input=source,
+        weight=_nearest_format(_spectra(module.weight), words.weight),
+        output=FixedPoint.covering(words.preactivation, float(bound.max())),
+    )
+
+
+@torch.no_grad()
+def _recurrent(module: LSTM | GRU, suffix: str, formats: LayerFormats) -> IntegerLSTM | IntegerGRU:
+    def spectra(name: str, fmt: FixedPoint) -> Integers:
+        return fmt.quantize(_spectra(module.get_parameter(f"{name}_{suffix}")))
+
+    block_size = common_block_size(module)
     common: dict[str, Any] = {
         "input_size": module.matrices[f"weight_ih_{suffix}"].columns,
         "hidden_size": module.hidden_size,
         "block_size": block_size,
         "formats": formats,
-        "W": weight_input.quantize(W),
-        "U": weight_recurrent.quantize(U),
+        "W": spectra("weight_ih", formats.weight_input),
+        "U": spectra("weight_hh", formats.weight_recurrent),
         "bias": formats.cell.preactivation.quantize(_bias(module, suffix, block_size)),
     }
     if isinstance(module, GRU):
         return IntegerGRU(**common, reset_after=module.reset_after)
+    peephole, projection = None, None
+    if formats.cell.peephole is not None:
+        weights = module.get_parameter(f"weight_peephole_{suffix}").numpy()
+        peephole = formats.cell.peephole.quantize(_padded(weights, block_size))
+    if formats.weight_projection is not None:
+        projection = spectra("weight_hr", formats.weight_projection)
     return IntegerLSTM(
         **common,
         peephole=peephole,
@@ -179,35 +279,29 @@ def _recurrent(
     )
 
 
-def _linear(
-    module: nn.Linear | CirculantLinear,
-    inputs: Sequence[Ranges],
-    source: FixedPoint,
-    words: WordLengths,
-) -> IntegerLinear:
+@torch.no_grad()
+def _linear(module: nn.Linear | CirculantLinear, formats: LinearFormats) -> IntegerLinear:
     values = _spectra(module.weight)
-    weight = _nearest_format(values, words.weight)
     bias = np.zeros(module.out_features) if module.bias is None else module.bias.numpy()
-    dense = module.weight if isinstance(module, nn.Linear) else module.to_dense().weight
-    largest = max(ranges.output.largest for ranges in inputs)
-    bound = largest * dense.abs().sum(1).numpy() + np.abs(bias)
-    output = FixedPoint.covering(words.preactivation, bound.max())
     return IntegerLinear(
         input_size=module.in_features,
         output_size=module.out_features,
         block_size=values.shape[-1],
-        input=source,
-        weight=weight,
-        output=output,
-        W=weight.quantize(values),
-        bias=output.quantize(bias),
+        input=formats.input,
+        weight=formats.weight,
+        output=formats.output,
+        W=formats.weight.quantize(values),
+        bias=formats.output.quantize(bias),
     )
 
 
-def _spectra(parameter: Tensor) -> np.ndarray:
+def packed_spectra(parameter: Tensor) -> Tensor:
     """Packed spectra (p, q, k) of a parameter: blocks (p, q, k), or dense (out, in) with k = 1."""
-    blocks = parameter if parameter.dim() == 3 else parameter.unsqueeze(-1)
-    return circulant.spectrum(blocks).double().numpy()
+    return circulant.spectrum(parameter if parameter.dim() == 3 else parameter.unsqueeze(-1))
+
+
+def _spectra(parameter: Tensor) -> np.ndarray:
+    return packed_spectra(parameter).double().numpy()
 
 
 def _bias(module: LSTM | GRU, suffix: str, block_size: int) -> np.ndarray:

@@ -12,6 +12,7 @@ values too: they are dropped, so that the padding of a state is zero when it ent
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
@@ -19,10 +20,10 @@ from numpy.typing import ArrayLike
 
 from ernn.circulant import check_block_size
 from ernn.fixed import (
+    Accumulator,
     CellFormats,
     FixedPoint,
     Integers,
-    accumulate,
     circulant_row,
     gru_candidate,
     gru_cell,
@@ -144,6 +145,16 @@ class IntegerRecurrent(ABC):
             "bias": ((4, self.hidden_blocks * k), formats.cell.preactivation),
         }
 
+    @cached_property
+    def of_input(self) -> Accumulator:
+        """Sums of products with W."""
+        return Accumulator(self.W)
+
+    @cached_property
+    def of_state(self) -> Accumulator:
+        """Sums of products with U."""
+        return Accumulator(self.U)
+
     def spectra(self, x: ArrayLike) -> Integers:
         """Packed spectra of frames or states: (..., size) -> (..., blocks, k)."""
         return rfft(blocks(x, self.block_size))
@@ -160,7 +171,7 @@ class IntegerRecurrent(ABC):
             raise ValueError(f"frames of {x.shape[-1]} values; the layer takes {self.input_size}")
         state = self.zero_state(x.shape[1])
         y = np.empty((*x.shape[:2], self.output_size), np.int64)
-        for t, total in enumerate(accumulate(self.spectra(x), self.W)):
+        for t, total in enumerate(self.of_input(self.spectra(x))):
             y[t], state = self.step(total, state)
         return y
 
@@ -224,19 +235,24 @@ class IntegerLSTM(IntegerRecurrent):
     ) -> tuple[Integers, tuple[Integers, ...]]:
         """One frame."""
         y, c = state
-        z = self.preactivation(total + accumulate(self.spectra(y), self.U))
+        z = self.preactivation(total + self.of_state(self.spectra(y)))
         h, c = lstm_cell(z, self.bias, c, self.formats.cell, self.peephole, self.cell_activation)
         y = h[:, : self.hidden_size]
         if self.projection is not None:
             y = self._project(y)
         return y, (y, c)
 
-    def _project(self, h: Integers) -> Integers:
+    @cached_property
+    def of_cells(self) -> Accumulator:
+        """Sums of products with the projection."""
         assert self.projection is not None
+        return Accumulator(self.projection)
+
+    def _project(self, h: Integers) -> Integers:
         assert self.formats.weight_projection is not None
         weight = self.formats.weight_projection.fraction_length
         gate = self.formats.cell.gate.fraction_length
-        y = circulant_row(self.spectra(h), self.projection, weight, gate, self.formats.output)
+        y = circulant_row(self.spectra(h), self.of_cells, weight, gate, self.formats.output)
         return y.reshape(len(y), -1)[:, : self.proj_size]
 
 
@@ -253,6 +269,16 @@ class IntegerGRU(IntegerRecurrent):
 
     reset_after: bool = True
 
+    @cached_property
+    def of_state(self) -> Accumulator:
+        """Sums of products with U; with its rows r and z alone, if the reset is before."""
+        return Accumulator(self.U if self.reset_after else self.U[: 2 * self.hidden_blocks])
+
+    @cached_property
+    def of_candidate(self) -> Accumulator:
+        """Sums of products with the rows n of U, if the reset is before."""
+        return Accumulator(self.U[2 * self.hidden_blocks :])
+
     def zero_state(self, batch: int) -> tuple[Integers, ...]:
         """Return h (batch, p_h k)."""
         return (self._zeros(batch, self.hidden_blocks * self.block_size),)
@@ -264,7 +290,7 @@ class IntegerGRU(IntegerRecurrent):
         (h,) = state
         n_rows = 2 * self.hidden_blocks
         if self.reset_after:
-            recurrent = accumulate(self.spectra(h[:, : self.hidden_size]), self.U)
+            recurrent = self.of_state(self.spectra(h[:, : self.hidden_size]))
             both = total[:, :n_rows] + recurrent[:, :n_rows]
             rows = np.concatenate([both, total[:, n_rows:], recurrent[:, n_rows:]], axis=1)
             h = gru_cell(self.preactivation(rows), self.bias, h, self.formats.cell)
@@ -275,11 +301,11 @@ class IntegerGRU(IntegerRecurrent):
     def _reset_before(self, total: Integers, h: Integers, n_rows: int) -> Integers:
         fmt = self.formats.cell
         size = self.hidden_size
-        gates = total[:, :n_rows] + accumulate(self.spectra(h[:, :size]), self.U[:n_rows])
+        gates = total[:, :n_rows] + self.of_state(self.spectra(h[:, :size]))
         z = self.preactivation(gates)
         r, u = (gru_gate(z[:, gate], self.bias[gate], fmt) for gate in (0, 1))
         reset = shift_round(r * h, fmt.gate.fraction_length)[:, :size]
-        candidate = total[:, n_rows:] + accumulate(self.spectra(reset), self.U[n_rows:])
+        candidate = total[:, n_rows:] + self.of_candidate(self.spectra(reset))
         z_n = self.preactivation(candidate)[:, 0]
         return gru_update(u, gru_candidate(z_n, self.bias[2] + self.bias[3], fmt), h, fmt)
 
@@ -329,7 +355,7 @@ class IntegerLinear:
         """
         X = rfft(blocks(x, self.block_size))
         weight, source = self.weight.fraction_length, self.input.fraction_length
-        y = circulant_row(X, self.W, weight, source, self.output)
+        y = circulant_row(X, Accumulator(self.W), weight, source, self.output)
         y = y.reshape(*x.shape[:-1], -1)[..., : self.output_size]
         y = self.output.saturate(y + self.bias)
         return np.maximum(y, 0) if self.activation == "relu" else y

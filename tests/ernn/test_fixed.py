@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from ernn.activations import SIGMOID, TANH, PiecewiseLinear
 from ernn.fixed import (
+    Accumulator,
     CellFormats,
     FixedPoint,
     accumulate,
@@ -153,7 +154,9 @@ def test_circulant_row_is_the_dense_product(k: int) -> None:
         packed[..., 1] = bins[..., k // 2].real
         packed[..., 2::2], packed[..., 3::2] = bins[..., 1:-1].real, bins[..., 1:-1].imag
     source, weight, output = FixedPoint(16, 14), FixedPoint(16, 12), FixedPoint(16, 11)
-    y = circulant_row(rfft(source.quantize(x)), weight.quantize(packed), 12, 14, output)
+    y = circulant_row(
+        rfft(source.quantize(x)), Accumulator(weight.quantize(packed)), 12, 14, output
+    )
     index = (np.arange(k)[:, None] - np.arange(k)) % k
     exact = np.einsum("pqrs,nqs->npr", w[..., index], x)
     assert np.abs(output.to_float(y) - exact).max() < 2e-3
