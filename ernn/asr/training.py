@@ -26,16 +26,17 @@ from ernn.compress import ADMM
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How a model is trained. The rate climbs from 0 over the warm-up, then falls linearly to 0.
+    """How a model is trained. The rate climbs from 0 over the warm-up, then falls linearly.
 
     Raises:
-        ValueError: if ``epochs``, ``batch_size`` or ``average`` is less than 1, or ``criterion`` or
-            ``precision`` is none of their names.
+        ValueError: if ``epochs``, ``batch_size`` or ``average`` is less than 1, ``final_rate`` not
+            from 0 to ``learning_rate``, or ``criterion`` or ``precision`` none of their names.
     """
 
     epochs: int = 16
     batch_size: int = 8  # utterances, of all processes together
     learning_rate: float = 5e-3  # at the end of the warm-up
+    final_rate: float = 0.0  # what it falls to
     warmup_steps: int = 100  # batches
     weight_decay: float = 0.0
     clip: float = 1.0  # largest norm of the gradient
@@ -52,6 +53,9 @@ class TrainConfig:
         for name in ("epochs", "batch_size", "average"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}: it must be at least 1")
+        if not 0 <= self.final_rate <= self.learning_rate:
+            allowed = f"from 0 to learning_rate, {self.learning_rate}"
+            raise ValueError(f"final_rate is {self.final_rate}: it must be {allowed}")
         for name, names in (("criterion", Criterion), ("precision", Precision)):
             if getattr(self, name) not in get_args(names):
                 allowed = " or ".join(map(repr, get_args(names)))
@@ -60,8 +64,9 @@ class TrainConfig:
     def rate(self, step: int, steps: int) -> float:
         """Learning rate of batch ``step`` (from 0) of ``steps``."""
         rising = (step + 1) / max(1, self.warmup_steps)
-        falling = (steps - step) / max(1, steps - self.warmup_steps)
-        return self.learning_rate * min(1.0, rising, falling)
+        falling = min(1.0, (steps - step) / max(1, steps - self.warmup_steps))
+        fallen = self.final_rate + (self.learning_rate - self.final_rate) * falling
+        return min(self.learning_rate * rising, fallen)
 
 
 def train(
@@ -87,7 +92,7 @@ def train(
     interruption, on one machine's CPU to the same weights bit for bit: every epoch draws from
     generators that it seeds for itself. A run that is complete is read, not repeated.
 
-    With ``admm`` its penalty joins the loss, its Z and U step every ``admm_every`` epochs, and
+    With ``admm`` its penalty follows every batch, its Z and U step every ``admm_every`` epochs, and
     the last epoch's weights are kept, for they are nearest the constraint; nothing is averaged.
     With a ``teacher`` the loss is that of :class:`ernn.asr.objective.Distillation`. ``bar_row`` is
     the line of the terminal for the progress bar, for trainings that run side by side. ``watch``
@@ -153,14 +158,15 @@ def train(
                     batch = batch._replace(features=masked)
                 share = batch.share(rank, ranks).to(model.device)
                 loss = ranks * objective(share, len(batch.ids), int(batch.lengths.sum()))
-                penalty = 0.0 if admm is None else admm.penalty()
 
                 for group in optimizer.param_groups:
                     group["lr"] = config.rate(step, steps)
                 optimizer.zero_grad()
-                (loss + penalty).backward()
+                loss.backward()
                 norms += nn.utils.clip_grad_norm_(model.parameters(), config.clip)
                 optimizer.step()
+                if admm is not None:
+                    admm.step()
                 step += 1
                 losses += loss.detach()
                 bar.update()

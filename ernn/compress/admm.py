@@ -1,15 +1,25 @@
-"""Structured training by the alternating direction method of multipliers (ADMM).
+"""ADMM: training that ends near a constraint set.
 
-To minimise a loss f(W) with every constrained weight W_l in its set S_l, each gets a copy Z_l that
-is in the set, and a dual U_l that adds up how far the two are apart (scaled form):
+To minimise f(W) subject to W_l in S_l, each constrained weight W_l gets a copy Z_l that is in the
+set, and a dual U_l that adds up how far the two are apart (scaled form):
 
-    W <- argmin f(W) + sum_l rho_l/2 |W_l - Z_l + U_l|^2       training with the penalty
-    Z <- P_S(W + U)                                            update
+    W <- argmin f(W) + sum_l rho/2 |W_l - Z_l + U_l|^2         a step of the optimiser, then `step`
+    Z <- P_S(W + U)                                            `update`
     U <- U + W - Z
 
 until W - Z is small. Then W is projected, and fine-tuned inside S.
 
+The penalty does not join the loss. After every step of the optimiser on f its own minimum is taken,
+which is known: W <- (W + rho (Z - U)) / (1 + rho). So a batch closes the fraction rho / (1 + rho)
+of what W is away from Z - U, in every layer, however large its weights are; and against it stands
+what the optimiser moves them, which Adam makes the same however large their gradients are. Thus
+one rho fits all layers, and it is neither rescaled by Adam's moments nor cut with the gradients'
+norm, as a penalty in the loss would be. It is to begin far below what a batch changes, near 1e-4,
+and to grow slowly to 0.05 or 0.1, where W and Z are one.
+
 Sources: Boyd et al., Distributed Optimization and Statistical Learning via ADMM, 2011, section 3.1;
+Parikh and Boyd, Proximal Algorithms, 2014, section 4.2 (gradient step, then proximal step);
+Loshchilov and Hutter, Decoupled Weight Decay Regularization, 2019 (why apart from Adam);
 Ren et al., ADMM-NN, ASPLOS 2019; Li et al., E-RNN, HPCA 2019.
 """
 
@@ -24,17 +34,20 @@ from ernn.compress.sets import ConstraintSet
 class ADMM:
     """Copies and duals of the constrained weights of a model.
 
-        admm = ADMM(model, recurrent_sets(model, block_size=8), rho=0.1)
+        admm = ADMM(model, recurrent_sets(model, block_size=8), rho=1e-4)
         for epoch in range(epochs):
-            train(model, lambda batch: loss(batch) + admm.penalty())
+            for batch in batches:
+                loss(batch).backward()
+                optimizer.step()
+                admm.step()
             print(admm.update())
+            admm.scale_rho(2.0)
         admm.project_()
 
     Args:
-        model: the model; only :meth:`project_` writes to it.
+        model: the model.
         sets: the set of each constrained parameter, by its name in the model.
-        rho: weight of the penalty. It has no unit: rho_l is rho / |W_l|^2 of the weights as they
-            are now, so that at U = 0 a layer adds rho/2 times the square of its residual.
+        rho: weight of the penalty, without a unit; see the module.
 
     Raises:
         ValueError: ``rho`` is not positive, or a name is not that of a parameter that is not zero.
@@ -48,24 +61,21 @@ class ADMM:
             raise ValueError(f"the model has no parameters named {', '.join(unknown)}")
         self.sets = dict(sets)
         self.weights = {name: parameters[name] for name in sets}
-        self.rho: dict[str, Tensor] = {}
+        self.rho = rho
         self.z: dict[str, Tensor] = {}
         self.u: dict[str, Tensor] = {}
         with torch.no_grad():
             for name, w in self.weights.items():
                 if not w.any():
-                    raise ValueError(f"{name} is all zeros; rho cannot be scaled to it")
-                self.rho[name] = rho / w.square().sum()
+                    raise ValueError(f"{name} is all zeros; it has no relative residual")
                 self.z[name] = self.sets[name].project(w)
                 self.u[name] = torch.zeros_like(w)
 
-    def penalty(self) -> Tensor:
-        """Return the sum over the layers of rho_l/2 |W_l - Z_l + U_l|^2, a scalar."""
-        terms = [
-            self.rho[name] / 2 * (w - self.z[name] + self.u[name]).square().sum()
-            for name, w in self.weights.items()
-        ]
-        return torch.stack(terms).sum()
+    @torch.no_grad()
+    def step(self) -> None:
+        """Take the penalty's part of a W step, after the optimiser's; it writes to the model."""
+        for name, w in self.weights.items():
+            w.lerp_(self.z[name] - self.u[name], self.rho / (1 + self.rho))
 
     @torch.no_grad()
     def update(self) -> dict[str, float]:
@@ -86,9 +96,9 @@ class ADMM:
         """Multiply rho by ``factor``; the scaled dual is divided by it, so that rho U stays."""
         if not factor > 0:
             raise ValueError(f"the factor of rho is {factor}; it must be positive")
-        for name in self.sets:
-            self.rho[name] *= factor
-            self.u[name] /= factor
+        self.rho *= factor
+        for u in self.u.values():
+            u /= factor
 
     @torch.no_grad()
     def project_(self) -> None:
@@ -98,8 +108,9 @@ class ADMM:
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return all of the state as tensors, to be saved and to resume from."""
-        parts = {"rho": self.rho, "z": self.z, "u": self.u}
-        return {f"{part}.{name}": t.clone() for part, d in parts.items() for name, t in d.items()}
+        parts = {"z": self.z, "u": self.u}
+        state = {f"{part}.{name}": t.clone() for part, d in parts.items() for name, t in d.items()}
+        return state | {"rho": torch.tensor(self.rho, dtype=torch.float64)}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Restore what :meth:`state_dict` returned.
@@ -110,6 +121,7 @@ class ADMM:
         own = self.state_dict()
         if {n: t.shape for n, t in state.items()} != {n: t.shape for n, t in own.items()}:
             raise ValueError("the ADMM state does not fit the constrained weights of this model")
-        for part, tensors in (("rho", self.rho), ("z", self.z), ("u", self.u)):
+        self.rho = float(state["rho"])
+        for part, tensors in (("z", self.z), ("u", self.u)):
             for name in tensors:
                 tensors[name].copy_(state[f"{part}.{name}"])

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from ernn.asr import AcousticModel, train
+from ernn.asr import AcousticModel, TrainConfig, train
 from ernn.compress import ADMM, recurrent_sets
-from recipes.experiment.settings import Settings
+from recipes.experiment.settings import Compress, Settings
 from recipes.experiment.speech import curve, datasets, device, evaluate
 from recipes.experiment.stage import Result
 
@@ -65,23 +65,27 @@ def train_variant(task: tuple[int, Path, Settings, Path, int]) -> Result:
     folder = folder / (f"k{block_size}" if block_size > 1 else "control")
     train_set, dev_set, test_set = datasets(out, settings)
     model = AcousticModel.load(out / "dense" / "model.safetensors").to(device())
-    compress = settings.compress
-    admm_curve = []
-    epochs = compress.epochs
+    compress, admm_curve = settings.compress, []
+    config = replace(settings.train, epochs=compress.epochs)
     if block_size > 1:
-        admm = ADMM(model, recurrent_sets(model, block_size), compress.admm_rho)
-        config = replace(
-            settings.train,
-            epochs=compress.admm_epochs,
-            learning_rate=compress.admm_learning_rate,
-            rho_growth=compress.admm_rho_growth,
-        )
-        admm_curve = curve(
-            train(model, train_set, dev_set, config, folder / "admm", admm=admm, bar_row=row)
-        )
+        config = replace(config, learning_rate=compress.learning_rate)
+        if compress.admm_epochs:
+            drawing, config = divide(config, compress)
+            admm = ADMM(model, recurrent_sets(model, block_size), compress.admm_rho)
+            admm_curve = curve(
+                train(model, train_set, dev_set, drawing, folder / "admm", admm=admm, bar_row=row)
+            )
         model = model.compress(block_size)
-    else:
-        epochs += compress.admm_epochs
-    config = replace(settings.train, epochs=epochs, learning_rate=compress.learning_rate)
     history = train(model, train_set, dev_set, config, folder / "finetune", bar_row=row)
     return evaluate(model, dev_set, test_set, folder) | {"history": admm_curve + curve(history)}
+
+
+def divide(config: TrainConfig, compress: Compress) -> tuple[TrainConfig, TrainConfig]:
+    """The epochs before the projection and those after it; one fall of the rate over both."""
+    before, after = compress.admm_epochs, compress.epochs - compress.admm_epochs
+    rate = compress.learning_rate * after / compress.epochs
+    growth = (compress.admm_rho_end / compress.admm_rho) ** (1 / max(1, before - 1))
+    return (
+        replace(config, epochs=before, final_rate=rate, rho_growth=growth),
+        replace(config, epochs=after, learning_rate=rate, warmup_steps=0),
+    )

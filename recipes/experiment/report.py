@@ -123,7 +123,6 @@ def markdown(settings: Settings, summary: dict[str, Any], results: dict[str, Res
         )
     example = [f"{key:10}{' '.join(hardware['example'][key])}" for key in EXAMPLE]
     seconds = ", ".join(f"{stage} {value:.0f}" for stage, value in summary["seconds"].items())
-    epochs = settings.compress.admm_epochs + settings.compress.epochs
     return "\n".join(
         [
             f"# Results: {summary['corpus']} corpus, seed {summary['seed']}",
@@ -134,9 +133,9 @@ def markdown(settings: Settings, summary: dict[str, Any], results: dict[str, Res
             f"{prepare['note']} Utterances of train, dev and test: {sizes}.".lstrip(),
             "",
             f"PER in %, greedy, {scoring(settings)}; chosen on dev. The dense control "
-            f"and every block size are trained {epochs} epochs from the same baseline "
-            f"({settings.train.epochs} epochs). One seed: differences below 1.5 points say "
-            "nothing. Cycles are simulated (Verilator), resources are those of Yosys for xc7.",
+            f"and every block size are trained {settings.compress.epochs} epochs from the same "
+            f"baseline ({settings.train.epochs} epochs). One seed: differences below 1.5 points "
+            "say nothing. Cycles are simulated (Verilator), resources are those of Yosys for xc7.",
             "",
             "| model | k | parameters | compression | PER dev | PER test | PER test, integer | "
             "cycles a frame | utilization | DSP | BRAM36 | LUT |",

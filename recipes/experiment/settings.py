@@ -32,12 +32,17 @@ class Compress:
 
     block_sizes: tuple[int, ...]
     budget: float  # points of dev PER that compression may cost against the dense control
-    admm_epochs: int  # with the penalty, before the projection
-    admm_rho: float
-    admm_rho_growth: float  # factor an epoch
-    admm_learning_rate: float
-    epochs: int  # of fine-tuning after it
-    learning_rate: float
+    epochs: int  # of every model, the dense control too, from the baseline
+    learning_rate: float  # falls over all of these epochs; the control has that of [train]
+    admm_epochs: int  # of these epochs, before the projection
+    admm_rho: float  # in the first of them
+    admm_rho_end: float  # in the last of them
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.admm_epochs < self.epochs:
+            raise ValueError(f"admm_epochs is {self.admm_epochs}; from 0 to less than epochs")
+        if not 0 < self.admm_rho <= self.admm_rho_end:
+            raise ValueError(f"admm_rho is {self.admm_rho}; from above 0 to admm_rho_end")
 
 
 @dataclass(frozen=True)

@@ -24,12 +24,11 @@ batch_size = 4
 [compress]
 block_sizes = [4, 8]
 budget = 100.0
-admm_epochs = 2
-admm_rho = 0.1
-admm_rho_growth = 2.0
-admm_learning_rate = 2e-3
-epochs = 2
+epochs = 4
 learning_rate = 8e-3
+admm_epochs = 2
+admm_rho = 1e-3
+admm_rho_end = 0.1
 [quantize]
 [hardware]
 n_pe = 4

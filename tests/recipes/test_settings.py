@@ -1,10 +1,12 @@
 """A recipe's settings file and stage cache."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from recipes.experiment.phase1 import divide
 from recipes.experiment.settings import read_settings
 from recipes.experiment.stage import Stage, run_stages
 from recipes.speechocean762 import run as speechocean762
@@ -45,6 +47,16 @@ def test_the_model_has_a_class_for_each_phone_that_is_trained(tmp_path: Path, ph
     assert read_settings(path, None, Licensed).model.num_phones == 61
 
 
+def test_admm_and_fine_tuning_share_the_epochs_and_one_fall_of_the_rate(tmp_path: Path) -> None:
+    settings = read_settings(write(tmp_path, DEFAULT), None, Corpus)
+    config = replace(settings.train, epochs=16, learning_rate=8e-3, warmup_steps=2)
+    before, after = divide(config, settings.compress)
+    rates = [before.rate(step, 300) for step in range(300)]
+    rates += [after.rate(step, 1300) for step in range(1300)]
+    assert rates == pytest.approx([config.rate(step, 1600) for step in range(1600)], rel=2e-3)
+    assert settings.compress.admm_rho * before.rho_growth**2 == pytest.approx(0.1)
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
@@ -58,6 +70,8 @@ def test_the_model_has_a_class_for_each_phone_that_is_trained(tmp_path: Path, ph
         ("hidden_size = 256", "hidden_size = 25.6", "[model] hidden_size is 25.6; it must be int"),
         ("hidden_size = 256", "hidden_size = true", "[model] hidden_size is True; it must be int"),
         ('cell = "lstm"', 'cell = "rnn"', "[model] cell is 'rnn'"),
+        ("admm_epochs = 3", "admm_epochs = 16", "[compress] admm_epochs is 16; from 0 to less"),
+        ("admm_rho = 1e-3", "admm_rho = 0.2", "[compress] admm_rho is 0.2; from above 0 to"),
     ],
 )
 def test_a_bad_settings_file_is_named(tmp_path: Path, old: str, new: str, message: str) -> None:
