@@ -37,10 +37,17 @@ class Compress:
     admm_epochs: int  # of these epochs, before the projection
     admm_rho: float  # in the first of them
     admm_rho_end: float  # in the last of them
+    gradual: tuple[int, ...] = ()  # smaller block sizes on the way to a larger one
+    gradual_epochs: int = 0  # at each of them
+    distillation: float = 0.0  # from 0 to 1: the dense baseline's posteriors against the criterion
 
     def __post_init__(self) -> None:
-        if not 0 <= self.admm_epochs < self.epochs:
-            raise ValueError(f"admm_epochs is {self.admm_epochs}; from 0 to less than epochs")
+        on_the_way = self.admm_epochs + len(self.gradual) * self.gradual_epochs
+        if min(self.admm_epochs, self.gradual_epochs) < 0 or on_the_way >= self.epochs:
+            raise ValueError(
+                f"admm_epochs and {len(self.gradual)} x gradual_epochs are {on_the_way}; from 0 to "
+                f"less than epochs, {self.epochs}"
+            )
         if not 0 < self.admm_rho <= self.admm_rho_end:
             raise ValueError(f"admm_rho is {self.admm_rho}; from above 0 to admm_rho_end")
 

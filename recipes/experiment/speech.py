@@ -8,7 +8,7 @@ import torch
 
 from data_prep import features, manifest
 from data_prep.manifest import SPLITS
-from ernn.asr import AcousticModel, Dataset, History, recognise, score, train
+from ernn.asr import AcousticModel, Dataset, Epoch, recognise, score, train
 from recipes.experiment.settings import Settings
 from recipes.experiment.stage import Result
 
@@ -69,7 +69,7 @@ def dense(folder: Path, settings: Settings, out: Path) -> Result:
     torch.manual_seed(settings.seed)
     model = AcousticModel(settings.model).to(device())
     history = train(model, train_set, dev_set, settings.train, folder / "training")
-    return evaluate(model, dev_set, test_set, folder) | {"history": curve(history)}
+    return evaluate(model, dev_set, test_set, folder) | {"history": curve(history.epochs)}
 
 
 def device() -> torch.device:
@@ -95,6 +95,6 @@ def evaluate_scores(model: Any, dev_set: Dataset, test_set: Dataset, folder: Pat
     return {"dev": dev.per, "test": test.per, "score": str(test)}
 
 
-def curve(history: History) -> list[dict[str, float | None]]:
+def curve(epochs: Sequence[Epoch]) -> list[dict[str, float | None]]:
     """What the plots need of a training."""
-    return [{"loss": e.loss, "dev_per": e.dev_per, "residual": e.residual} for e in history.epochs]
+    return [{"loss": e.loss, "dev_per": e.dev_per, "residual": e.residual} for e in epochs]

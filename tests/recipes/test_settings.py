@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from recipes.experiment.phase1 import divide
-from recipes.experiment.settings import read_settings
+from ernn.asr import TrainConfig
+from recipes.experiment.compression import phases
+from recipes.experiment.settings import Compress, read_settings
 from recipes.experiment.stage import Stage, run_stages
 from recipes.speechocean762 import run as speechocean762
 from recipes.timit.run import Corpus, Licensed
@@ -47,14 +48,25 @@ def test_the_model_has_a_class_for_each_phone_that_is_trained(tmp_path: Path, ph
     assert read_settings(path, None, Licensed).model.num_phones == 61
 
 
-def test_admm_and_fine_tuning_share_the_epochs_and_one_fall_of_the_rate(tmp_path: Path) -> None:
-    settings = read_settings(write(tmp_path, DEFAULT), None, Corpus)
-    config = replace(settings.train, epochs=16, learning_rate=8e-3, warmup_steps=2)
-    before, after = divide(config, settings.compress)
-    rates = [before.rate(step, 300) for step in range(300)]
-    rates += [after.rate(step, 1300) for step in range(1300)]
+def test_all_phases_share_the_epochs_and_one_fall_of_the_rate(tmp_path: Path) -> None:
+    compress = Compress((16,), 1.0, 16, 8e-3, 3, 1e-3, 0.1, gradual=(4, 8, 16), gradual_epochs=2)
+    config = TrainConfig(epochs=16, learning_rate=8e-3, warmup_steps=2, average=2)
+    parts = list(phases(config, compress, 16))
+    assert [(name, k, part.epochs) for name, k, part in parts] == [
+        ("admm", 1, 3),
+        ("k4", 4, 2),
+        ("k8", 8, 2),
+        ("finetune", 16, 9),
+    ]
+    rates = []
+    for _, _, part in parts:
+        rates += [part.rate(step, 100 * part.epochs) for step in range(100 * part.epochs)]
     assert rates == pytest.approx([config.rate(step, 1600) for step in range(1600)], rel=2e-3)
-    assert settings.compress.admm_rho * before.rho_growth**2 == pytest.approx(0.1)
+    assert compress.admm_rho * parts[0][2].rho_growth ** 2 == pytest.approx(0.1)
+    assert [part.average for _, _, part in parts] == [1, 1, 1, 2]
+    (alone,) = phases(config, replace(compress, admm_epochs=0), 4)
+    assert alone[:2] == ("finetune", 4)
+    assert alone[2].warmup_steps == 2
 
 
 @pytest.mark.parametrize(
@@ -70,7 +82,11 @@ def test_admm_and_fine_tuning_share_the_epochs_and_one_fall_of_the_rate(tmp_path
         ("hidden_size = 256", "hidden_size = 25.6", "[model] hidden_size is 25.6; it must be int"),
         ("hidden_size = 256", "hidden_size = true", "[model] hidden_size is True; it must be int"),
         ('cell = "lstm"', 'cell = "rnn"', "[model] cell is 'rnn'"),
-        ("admm_epochs = 3", "admm_epochs = 16", "[compress] admm_epochs is 16; from 0 to less"),
+        (
+            "admm_epochs = 3",
+            "admm_epochs = 16",
+            "[compress] admm_epochs and 0 x gradual_epochs are 16; from 0 to less than epochs, 16",
+        ),
         ("admm_rho = 1e-3", "admm_rho = 0.2", "[compress] admm_rho is 0.2; from above 0 to"),
     ],
 )
