@@ -9,7 +9,7 @@ from typing import Annotated, Literal, TypeVar
 import tyro
 
 StageName = Literal["prepare", "features", "dense", "phase1", "phase2", "hardware", "report"]
-Chosen = TypeVar("Chosen", bound="Options")
+Chosen = TypeVar("Chosen")
 
 
 @dataclass
