@@ -87,10 +87,8 @@ def read_settings(path: Path, seed: int | None, corpus: type[C]) -> Settings[C]:
         FileNotFoundError: there is no such file.
         ValueError: it is not TOML, or a table or a key is missing, unknown or of a wrong type.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such settings file")
+    content = _content(path)
     try:
-        content = tomllib.loads(path.read_text())
         seed = content.pop("seed") if seed is None else seed
         features = _table(FeatureConfig, content, "features")
         own = _table(corpus, content, "corpus")
@@ -113,6 +111,26 @@ def read_settings(path: Path, seed: int | None, corpus: type[C]) -> Settings[C]:
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     return settings
+
+
+def _content(path: Path, *above: Path) -> dict[str, Any]:
+    """Read a TOML file over the one that it names as its ``base``, if it does: table by table."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such settings file")
+    if path in above:
+        raise ValueError(f"{path}: is its own base")
+    try:
+        content = tomllib.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    base = content.pop("base", None)
+    if base is None:
+        return content
+    merged = _content(path.parent / str(base), path, *above)
+    for name, value in content.items():
+        both = isinstance(value, dict) and isinstance(merged.get(name), dict)
+        merged[name] = merged[name] | value if both else value
+    return merged
 
 
 def _table(cls: type[T], content: dict[str, Any], name: str, **given: Any) -> T:

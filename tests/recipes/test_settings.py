@@ -99,6 +99,30 @@ def test_a_bad_settings_file_is_named(tmp_path: Path, old: str, new: str, messag
     assert "\n" not in str(caught.value)
 
 
+def test_settings_over_a_base(tmp_path: Path) -> None:
+    path = write(tmp_path, DEFAULT)
+    over = tmp_path / "over.toml"
+    over.write_text('base = "settings.toml"\nseed = 3\n[model]\nhidden_size = 64\n')
+    plain, changed = (read_settings(p, None, Corpus) for p in (path, over))
+    assert (changed.seed, changed.model.hidden_size) == (3, 64)
+    assert changed.model == replace(plain.model, hidden_size=64)
+    assert changed.compress == plain.compress
+    over.write_text('base = "over.toml"')
+    with pytest.raises(ValueError, match=r"over\.toml: is its own base"):
+        read_settings(over, None, Corpus)
+    over.write_text('base = "absent.toml"')
+    with pytest.raises(FileNotFoundError, match=r"absent\.toml: no such settings file"):
+        read_settings(over, None, Corpus)
+
+
+@pytest.mark.parametrize("name", ["full", "small", "wide", "bidirectional", "gru"])
+def test_settings_of_timit_are_read(name: str) -> None:
+    settings = read_settings(RECIPES / "timit" / f"{name}.toml", None, Corpus)
+    assert settings.train.epochs == 30
+    assert settings.compress.epochs == 40
+    assert settings.compress.admm_rho_end == 0.1
+
+
 def test_a_missing_settings_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no such settings file"):
         read_settings(tmp_path / "absent.toml", None, Corpus)
