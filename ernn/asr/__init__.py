@@ -12,24 +12,50 @@ A recogniser from features and phones that are already there::
 """
 
 from ernn.asr.data import Batch, Dataset, SpecAugment
-from ernn.asr.decoding import greedy, prefix_beam, recognise
+from ernn.asr.decoding import (
+    Decoder,
+    Hybrid,
+    PrefixBeam,
+    Segment,
+    Trial,
+    decode,
+    greedy,
+    log_priors,
+    posteriors,
+    recognise,
+    tune,
+)
 from ernn.asr.model import AcousticModel, ModelConfig
-from ernn.asr.scoring import Score, score
+from ernn.asr.ngram import NGram, train_ngram
+from ernn.asr.scoring import Comparison, Interval, Score, compare, score
 from ernn.asr.training import Epoch, History, TrainConfig, train
 
 __all__ = [
     "AcousticModel",
     "Batch",
+    "Comparison",
     "Dataset",
+    "Decoder",
     "Epoch",
     "History",
+    "Hybrid",
+    "Interval",
     "ModelConfig",
+    "NGram",
+    "PrefixBeam",
     "Score",
+    "Segment",
     "SpecAugment",
     "TrainConfig",
+    "Trial",
+    "compare",
+    "decode",
     "greedy",
-    "prefix_beam",
+    "log_priors",
+    "posteriors",
     "recognise",
     "score",
     "train",
+    "train_ngram",
+    "tune",
 ]

@@ -15,6 +15,7 @@ from ernn import bundle
 from ernn.asr import AcousticModel, Dataset, greedy
 from ernn.fixed import FixedPoint, Integers
 from ernn.quantize import IntegerModel, Ranges, calibrate, convert
+from ernn.quantize.integer import output_format
 from hdl.convert import Options, export
 from hdl.schedule import Schedule
 from hdl.simulate import Simulator
@@ -46,8 +47,11 @@ class Recogniser:
         self.model = model
 
     def __call__(self, features: Tensor, lengths: Tensor) -> Tensor:
-        """Real features (T, B, D) to integer scores (T, B, C)."""
-        return torch.from_numpy(self.model.run(self.model.quantize(features.numpy())))
+        """Real features (T, B, D) to log posteriors (T, B, C), float64: the order of the scores."""
+        scores = self.model.run(self.model.quantize(features.numpy()))
+        return torch.from_numpy(output_format(self.model.layers[-1]).to_float(scores)).log_softmax(
+            -1
+        )
 
 
 def quantities(model: IntegerModel, ranges: list[Ranges]) -> list[Result]:
@@ -151,5 +155,4 @@ def example(
 
 def phones(scores: Tensor) -> Sequence[str]:
     """Decode one utterance's scores (T, 1, C)."""
-    (classes,) = greedy(scores, torch.tensor([len(scores)]))
-    return [PHONES_39[c - 1] for c in classes]
+    return [PHONES_39[segment.label - 1] for segment in greedy(scores[:, 0].numpy())]
