@@ -12,27 +12,53 @@ A recogniser from features and phones that are already there::
 """
 
 from ernn.asr.data import Batch, Dataset, SpecAugment
-from ernn.asr.decoding import greedy, prefix_beam, recognise
+from ernn.asr.decoding import (
+    Decoder,
+    Hybrid,
+    PrefixBeam,
+    Segment,
+    Trial,
+    decode,
+    greedy,
+    log_priors,
+    posteriors,
+    recognise,
+    tune,
+)
 from ernn.asr.log import Epoch, History
 from ernn.asr.model import AcousticModel, ModelConfig
+from ernn.asr.ngram import NGram, train_ngram
 from ernn.asr.objective import Distillation
-from ernn.asr.scoring import Score, score
+from ernn.asr.scoring import Comparison, Interval, Score, compare, score
 from ernn.asr.training import TrainConfig, train
 
 __all__ = [
     "AcousticModel",
     "Batch",
+    "Comparison",
     "Dataset",
+    "Decoder",
     "Distillation",
     "Epoch",
     "History",
+    "Hybrid",
+    "Interval",
     "ModelConfig",
+    "NGram",
+    "PrefixBeam",
     "Score",
+    "Segment",
     "SpecAugment",
     "TrainConfig",
+    "Trial",
+    "compare",
+    "decode",
     "greedy",
-    "prefix_beam",
+    "log_priors",
+    "posteriors",
     "recognise",
     "score",
     "train",
+    "train_ngram",
+    "tune",
 ]

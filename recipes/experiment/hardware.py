@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
 from ernn.asr import AcousticModel, Dataset, greedy
 from ernn.files import atomic
@@ -153,18 +154,17 @@ def example(
     features = test_set.features[place]
     float_model = AcousticModel.load(chosen).eval()
     with torch.inference_mode():
-        scores = float_model(features[:, None])
+        scores = float_model(features[:, None])[:, 0]
     name = test_set.ids[place]
-    integer = model.run(model.quantize(features.numpy())[:, None])
+    integer = model.run(model.quantize(features.numpy())[:, None])[:, 0]
 
-    def phones(scores: Tensor) -> list[str]:  # (T, 1, C)
-        (classes,) = greedy(scores, torch.tensor([len(scores)]))
-        return test_set.spell(classes)
+    def phones(scores: NDArray[Any]) -> list[str]:  # (T, C)
+        return test_set.spell(segment.label for segment in greedy(scores))
 
     return {
         "id": name,
         "reference": test_set.phones[name],
-        "float": phones(scores),
-        "integer": phones(torch.from_numpy(integer)),
-        "rtl": phones(torch.from_numpy(rtl[:, None])),
+        "float": phones(scores.numpy()),
+        "integer": phones(integer),
+        "rtl": phones(rtl),
     }

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ernn import bundle
 from ernn.asr import AcousticModel
-from ernn.fixed import FixedPoint
+from ernn.fixed import FixedPoint, Integers
 from ernn.quantize import (
     IntegerGRU,
     IntegerLSTM,
@@ -20,6 +20,7 @@ from ernn.quantize import (
     convert,
     convert_offline,
 )
+from ernn.quantize.integer import output_format
 from recipes.experiment.phase1 import model_file
 from recipes.experiment.settings import Settings
 from recipes.experiment.speech import datasets, evaluate_scores
@@ -55,10 +56,10 @@ class Recogniser:
         self.model = model
 
     def __call__(self, features: Tensor, lengths: Tensor) -> Tensor:
-        """Real features (T, B, D) to integer scores (T, B, C)."""
+        """Real features (T, B, D) to log posteriors (T, B, C), float64: the order of the scores."""
         x = self.model.quantize(features.numpy())
         if isinstance(self.model, IntegerModel):
-            return torch.from_numpy(self.model.run(x))
+            return log_posteriors(self.model, self.model.run(x))
         time, ends = np.arange(len(x))[:, None], lengths.numpy()
         turned = np.where(time < ends, ends - 1 - time, time)[..., None]  # (T, B, 1)
         for stage in self.model.stages:  # as OfflineModel.run does, but each utterance is turned
@@ -67,7 +68,12 @@ class Recogniser:
                 y = reverse.run(np.take_along_axis(x, turned, axis=0))
                 sides.append(np.take_along_axis(y, turned, axis=0))
             x = np.concatenate(sides, axis=-1)
-        return torch.from_numpy(x)
+        return log_posteriors(self.model.stages[-1][0], x)
+
+
+def log_posteriors(model: IntegerModel, scores: Integers) -> Tensor:
+    """Log posteriors of the scores that the last layer of a model gives."""
+    return torch.from_numpy(output_format(model.layers[-1]).to_float(scores)).log_softmax(dim=-1)
 
 
 def quantities(model: IntegerModel | OfflineModel, ranges: list[Ranges]) -> list[Result]:

@@ -15,7 +15,7 @@ from hdl.program import Program
 from hdl.simulate import Run
 from recipes.experiment import hardware
 from recipes.experiment.hardware import Bench, stages_of, through, write_rtl
-from recipes.experiment.phase2 import Recogniser, quantities, recurrent_layers
+from recipes.experiment.phase2 import Recogniser, log_posteriors, quantities, recurrent_layers
 
 INPUT, HIDDEN, CLASSES = 10, 9, 5
 LENGTHS = [7, 3, 5]
@@ -89,9 +89,11 @@ def test_a_recognisers_scores_do_not_depend_on_the_padding(
     lengths = torch.tensor([*LENGTHS, LENGTHS[1]])
     scores = Recogniser(model)(batch, lengths)
     assert scores.shape == (7, 4, CLASSES)
+    last = model.stages[-1][0] if bidirectional else model
     for b, x in enumerate([*utterances, utterances[1]]):
         alone = model.run(model.quantize(x.numpy())[:, None])[:, 0]
-        np.testing.assert_array_equal(scores[: len(x), b], alone)
+        np.testing.assert_array_equal(scores[: len(x), b], log_posteriors(last, alone))
+        assert (scores[: len(x), b].argmax(-1).numpy() == alone.argmax(-1)).all()
 
 
 @pytest.mark.parametrize("bidirectional", [False, True])
