@@ -80,9 +80,8 @@ class PrefixBeam:
     beam: int = 32  # prefixes kept after a frame: those that end in blank and in a phone apart
 
     GRID: ClassVar[Mapping[str, Sequence[float]]] = {
-        "lm_weight": (0.3, 0.5, 0.7, 0.9),
-        "blank_penalty": (0.0, 0.5, 1.0, 1.5, 2.0),
-        "beam": (8, 32),
+        "lm_weight": (0.3, 0.6, 0.9, 1.2, 1.5),
+        "blank_penalty": (0.0, 1.0, 2.0, 3.0),
     }
 
     def __post_init__(self) -> None:

@@ -8,7 +8,9 @@ from typing import Annotated, Literal, TypeVar
 
 import tyro
 
-StageName = Literal["prepare", "features", "dense", "phase1", "phase2", "hardware", "report"]
+StageName = Literal[
+    "prepare", "features", "dense", "phase1", "phase2", "hardware", "beam", "report"
+]
 Chosen = TypeVar("Chosen")
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from recipes.experiment import hardware, phase1, phase2, report, speech
+from recipes.experiment import beam, hardware, phase1, phase2, report, speech
 from recipes.experiment.settings import Settings
 from recipes.experiment.stage import Stage, run_stages
 
@@ -54,6 +54,12 @@ def run(prepare: Stage, settings: Settings, out: Path, start: str | None) -> Non
             lambda folder, results: hardware.simulate(folder, settings, out, results),
             settings.hardware,
             lambda r: f"{r['frames']} frames, {r['mismatches']} mismatches",
+        ),
+        Stage(
+            "beam",
+            lambda folder, results: beam.search(folder, settings, out, results),
+            None,
+            lambda r: f"integer model with an n-gram, test {r['test']['beam']['integer']['score']}",
         ),
         Stage(
             "report",

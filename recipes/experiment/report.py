@@ -11,6 +11,7 @@ from typing import Any
 
 from ernn.files import atomic
 from recipes.experiment import plots
+from recipes.experiment.beam import table
 from recipes.experiment.settings import Settings
 from recipes.experiment.stage import Result
 
@@ -51,6 +52,7 @@ def summarise(settings: Settings, results: dict[str, Result]) -> dict[str, Any]:
             "chosen": chosen["dev"],
             "integer": phase2["dev"],
         },
+        "per_beam": {name: r["per"] for name, r in results["beam"]["test"]["beam"].items()},
         "model": {
             "cell": settings.model.cell,
             "hidden": settings.model.hidden_size,
@@ -88,7 +90,7 @@ def summarise(settings: Settings, results: dict[str, Result]) -> dict[str, Any]:
 def markdown(settings: Settings, summary: dict[str, Any], results: dict[str, Result]) -> str:
     """Return RESULTS.md: what was run, the table as the papers print it, one utterance."""
     prepare, dense, phase1 = results["prepare"], results["dense"], results["phase1"]
-    phase2, hardware = results["phase2"], results["hardware"]
+    phase2, hardware, beam = results["phase2"], results["hardware"], results["beam"]
     sizes = " / ".join(map(str, prepare["utterances"].values()))
     rtl, resources = summary["rtl"], summary["resources"]
     model = summary["model"]
@@ -149,6 +151,14 @@ def markdown(settings: Settings, summary: dict[str, Any], results: dict[str, Res
             f"- dense control: test {phase1['control']['score']}",
             *[f"- k = {k}: test {run['score']}" for k, run in phase1["variants"].items()],
             f"- integer model: test {phase2['score']}",
+            "",
+            "## Decoding",
+            "",
+            "Greedy, and prefix beam search with a phone n-gram of the training transcripts (order "
+            f"{min(beam['perplexity'], key=beam['perplexity'].get)}), tuned on dev. Intervals are "
+            "those of a bootstrap over the test speakers.",
+            "",
+            *table(beam),
             "",
             f"## Hardware: one accelerator of {rtl['n_pe']} PEs",
             "",

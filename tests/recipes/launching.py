@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 RECIPES = Path(__file__).parents[2] / "recipes"
-STAGES = ["prepare", "features", "dense", "phase1", "phase2", "hardware", "report"]
+STAGES = ["prepare", "features", "dense", "phase1", "phase2", "hardware", "beam", "report"]
 SMALL = """
 seed = 3
 [corpus]

@@ -68,6 +68,23 @@ def test_what_is_trained_as_61_phones_is_scored_as_39(whole: Path) -> None:
     assert model.output.out_features == 62
 
 
+def test_the_beam_search_is_scored_beside_the_best_path(whole: Path) -> None:
+    result = json.loads((whole / "beam" / "result.json").read_text())
+    results = json.loads((whole / "results.json").read_text())
+    per = {name: found["per"] for name, found in result["test"]["greedy"].items()}
+    assert per == {name: results["per"][name] for name in ("control", "chosen", "integer")}
+    assert results["per_beam"] == {n: f["per"] for n, f in result["test"]["beam"].items()}
+    assert result["settings"]["integer"] == result["settings"]["chosen"]
+    for found in result["test"].values():
+        assert found["control"]["lost"] == 0
+        assert found["chosen"]["lost"] == found["chosen"]["per"] - found["control"]["per"]
+        low, high = found["integer"]["interval"]
+        assert low <= found["integer"]["per"] <= high
+    text = (whole / "RESULTS.md").read_text()
+    assert f"| greedy | control | {per['control']:.2f} | " in text
+    assert (whole / "beam" / "phones.arpa").read_text().startswith("\\data\\")
+
+
 def test_pictures_are_drawn(whole: Path) -> None:
     for name in ("training", "compression", "activations", "ranges"):
         assert (whole / "report" / f"{name}.png").stat().st_size > 5000

@@ -1,0 +1,102 @@
+"""Decoding with a phone n-gram: what the beam search finds that the best path does not."""
+
+from pathlib import Path
+from typing import Any
+
+from data_prep import manifest
+from ernn.asr import (
+    AcousticModel,
+    Dataset,
+    NGram,
+    PrefixBeam,
+    Score,
+    compare,
+    decode,
+    greedy,
+    posteriors,
+    score,
+    train_ngram,
+    tune,
+)
+from recipes.experiment import phase2
+from recipes.experiment.phase1 import model_file
+from recipes.experiment.settings import Settings
+from recipes.experiment.speech import datasets
+from recipes.experiment.stage import Result
+
+
+def search(folder: Path, settings: Settings, out: Path, results: dict[str, Result]) -> Result:
+    """Tune a beam search for the dense control and for the chosen model on dev; score on test.
+
+    The n-gram is that of the training transcripts, its order that of least dev perplexity. The
+    integer model is decoded with the settings of the float model that it came from.
+    """
+    train_set, dev_set, test_set = datasets(out, settings)
+    arpa = folder / "phones.arpa"
+    perplexity = train_ngram(said(train_set), said(dev_set), train_set.symbols, arpa)
+    ngram = NGram(arpa, train_set.symbols)
+    speakers = {
+        u.id: u.speaker for u in manifest.read(out / "prepare" / "manifests" / "test.jsonl")
+    }
+    models = {
+        "control": AcousticModel.load(out / "phase1" / "control" / "model.safetensors"),
+        "chosen": AcousticModel.load(model_file(out, results)),
+    }
+    beams = {}
+    for name, model in models.items():
+        beams[name], _ = tune(PrefixBeam(ngram), posteriors(model, dev_set), dev_set)
+    beams["integer"] = beams["chosen"]
+    systems = models | {"integer": phase2.Recogniser(phase2.load(out, settings))}
+    scores: dict[str, dict[str, Score]] = {"greedy": {}, "beam": {}}
+    for name, system in systems.items():
+        frames = posteriors(system, test_set)
+        for way, decoder in (("greedy", greedy), ("beam", beams[name])):
+            found = decode(frames, decoder, test_set)
+            scores[way][name] = score(test_set.phones, found, speakers)
+        scores["beam"][name].write_alignments(folder / f"{name}.alignments.txt")
+    return {
+        "perplexity": {str(order): value for order, value in perplexity.items()},
+        "settings": {
+            name: {"lm_weight": beam.lm_weight, "blank_penalty": beam.blank_penalty}
+            for name, beam in beams.items()
+        },
+        "test": {
+            way: {name: figures(result, of["control"]) for name, result in of.items()}
+            for way, of in scores.items()
+        },
+    }
+
+
+def said(dataset: Dataset) -> list[list[str]]:
+    """The phones that are trained, utterance by utterance."""
+    return [[dataset.symbols[c - 1] for c in target.tolist()] for target in dataset.targets]
+
+
+def figures(result: Score, control: Score) -> dict[str, Any]:
+    """Rate, interval, and what is lost against the control on the same speakers."""
+    lost = compare(result, control)
+    return {
+        "per": result.per,
+        "interval": result.interval,
+        "score": str(result),
+        "lost": lost.points,
+        "lost_interval": lost.interval,
+    }
+
+
+def table(result: Result) -> list[str]:
+    """Return the lines of a Markdown table."""
+    lines = [
+        "| decoding | model | PER test | 95 % interval | points lost against the control | "
+        "95 % interval |",
+        "|---|---|---|---|---|---|",
+    ]
+    for way, of in result["test"].items():
+        for name, found in of.items():
+            low, high = found["interval"]
+            lost_low, lost_high = found["lost_interval"]
+            lines.append(
+                f"| {way} | {name} | {found['per']:.2f} | {low:.1f} to {high:.1f} | "
+                f"{found['lost']:+.2f} | {lost_low:+.2f} to {lost_high:+.2f} |"
+            )
+    return lines
