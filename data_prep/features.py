@@ -6,27 +6,23 @@ window, no dither, triangular filters on the mel scale. Two front ends compute i
 """
 
 import json
-import logging
-import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-import soundfile
+from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
-from scipy.signal import resample_poly
 from tqdm import tqdm
 
+from data_prep.cmvn import FLOOR, RunningCmvn, pooled, statistics
 from data_prep.manifest import Utterance, atomic
-
-log = logging.getLogger(__name__)
+from data_prep.samples import read_file
 
 PREEMPHASIS = 0.97
 LIFTER = 22.0  # of the cepstrum
 REACH = 2  # frames on either side that a delta looks at
-FLOOR = float(np.finfo(np.float32).eps)  # of a filter's energy and of a deviation
 
 
 @dataclass(frozen=True)
@@ -85,6 +81,13 @@ class FeatureConfig:
         return self.num_mels if self.kind == "fbank" else self.num_ceps * (1 + self.deltas)
 
     @property
+    def level(self) -> np.ndarray:
+        """Weights, (frame_size,), whose sum over a frame is its log energy, mean over filters."""
+        if self.kind == "fbank":
+            return np.full(self.frame_size, 1 / self.num_mels)
+        return np.eye(1, self.frame_size)[0] / self.num_mels**0.5  # C0 is the sum / sqrt(num_mels)
+
+    @property
     def size(self) -> int:
         """Dimensions D of a vector."""
         return self.frame_size * self.stack
@@ -92,6 +95,8 @@ class FeatureConfig:
 
 def extract(utterances: Iterable[Utterance], config: FeatureConfig, path: Path | str) -> None:
     """Write the vectors of ``utterances`` to ``path``: safetensors, {id: (T, D) float32}.
+
+    The metadata hold the configuration, and what :func:`load_statistics` reads.
 
     Raises:
         ValueError: there is no utterance, two have one id, or one has bad or too short audio.
@@ -102,17 +107,23 @@ def extract(utterances: Iterable[Utterance], config: FeatureConfig, path: Path |
     if not speakers:
         raise ValueError(f"{path}: no utterances to extract features from")
     vectors: dict[str, np.ndarray] = {}
+    parts = []
     for spoken in tqdm(speakers.values(), Path(path).stem, unit="speaker", disable=None):
         frames = [compute(read_audio(u, config.sample_rate), config) for u in spoken]
-        mean, deviation = statistics(frames) if config.cmvn else (np.float32(0), np.float32(1))
+        mean, deviation = statistics(frames)
+        parts.append((sum(map(len, frames)), mean, deviation))
         for utterance, x in zip(spoken, frames, strict=True):
             if len(x) < config.stack:
                 raise ValueError(f"{utterance.id}: {len(x)} frames: {config.stack} are needed")
             if utterance.id in vectors:
                 raise ValueError(f"{utterance.id}: two utterances have this id")
-            vectors[utterance.id] = join((x - mean) / deviation, config)
+            normalised = (x - mean) / deviation if config.cmvn else x
+            vectors[utterance.id] = join(normalised, config)
+    names = "mean", "deviation"
+    overall = {n: v.tolist() for n, v in zip(names, pooled(parts), strict=True)}
+    metadata = {"config": json.dumps(asdict(config)), "statistics": json.dumps(overall)}
     with atomic(path) as new:
-        save_file(vectors, new, metadata={"config": json.dumps(asdict(config))})
+        save_file(vectors, new, metadata)
 
 
 def load(path: Path | str) -> dict[str, np.ndarray]:
@@ -126,29 +137,33 @@ def load(path: Path | str) -> dict[str, np.ndarray]:
     return load_file(path)
 
 
+def load_statistics(path: Path | str) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and deviation, (config.frame_size,) float32 each, of all that was extracted.
+
+    They are those of the frames of all utterances before normalisation.
+
+    Raises:
+        FileNotFoundError: there is no file ``path``.
+        ValueError: :func:`extract` did not write it.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path}: no such features")
+    with safe_open(path, "np") as file:
+        metadata = file.metadata() or {}
+    if "statistics" not in metadata:
+        raise ValueError(f"{path}: has no statistics: extract the features again")
+    found = json.loads(metadata["statistics"])
+    return np.array(found["mean"], np.float32), np.array(found["deviation"], np.float32)
+
+
 def read_audio(utterance: Utterance, sample_rate: int) -> np.ndarray:
     """Return the samples, (n,) float32 in the range of 16-bit integers, at ``sample_rate`` Hz.
 
     Raises:
         ValueError: the file is not audio, not mono, or shorter than the utterance.
     """
-    try:
-        with soundfile.SoundFile(utterance.audio) as file:
-            rate, channels = file.samplerate, file.channels
-            file.seek(round(utterance.start * rate))
-            count = round(utterance.duration * rate)
-            samples = file.read(count, dtype="float32") * np.float32(2**15)
-    except soundfile.LibsndfileError as error:
-        raise ValueError(f"{utterance.audio}: cannot be read: {error.error_string}") from None
-    if channels != 1:
-        raise ValueError(f"{utterance.audio}: {channels} channels: only mono is allowed")
-    if len(samples) < count:
-        raise ValueError(f"{utterance.audio}: truncated: {len(samples)} of {count} samples")
-    if rate != sample_rate:
-        log.info("%s: resampled from %d Hz to %d Hz", utterance.audio, rate, sample_rate)
-        common = math.gcd(rate, sample_rate)
-        samples = resample_poly(samples, sample_rate // common, rate // common)
-    return samples
+    parts = read_file(utterance.audio, sample_rate, utterance.start, utterance.duration)
+    return np.concatenate([np.zeros(0, np.float32), *parts])
 
 
 def compute(samples: np.ndarray, config: FeatureConfig) -> np.ndarray:
@@ -228,19 +243,12 @@ def with_deltas(frames: np.ndarray, config: FeatureConfig) -> np.ndarray:
     """
     length = len(frames) - 2 * config.context
     parts = [frames]
+    weights = np.arange(-REACH, REACH + 1, dtype=np.float32)
+    weights /= np.sum(weights**2)
     for _ in range(config.context // REACH):
-        x = parts[-1]
-        window = np.lib.stride_tricks.sliding_window_view(x, 2 * REACH + 1, axis=0)  # (., D, 5)
-        weights = np.arange(-REACH, REACH + 1, dtype=np.float32)
-        parts.append(window @ (weights / np.sum(weights**2)))
+        x, count = parts[-1], len(parts[-1]) - 2 * REACH
+        parts.append(np.sum([w * x[n : n + count] for n, w in enumerate(weights)], axis=0))
     return np.concatenate([x[(len(x) - length) // 2 :][:length] for x in parts], axis=1)
-
-
-def statistics(frames: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean and deviation, (D,) float32 each, of a speaker's utterances, (T, D) each."""
-    x = np.concatenate(frames).astype(np.float64)
-    deviation = np.maximum(x.std(axis=0), FLOOR)
-    return x.mean(axis=0).astype(np.float32), deviation.astype(np.float32)
 
 
 def join(frames: np.ndarray, config: FeatureConfig) -> np.ndarray:
@@ -251,19 +259,23 @@ def join(frames: np.ndarray, config: FeatureConfig) -> np.ndarray:
 
 
 class OnlineFeatures:
-    """The same vectors while the samples come in, given the speaker's statistics.
+    """The same vectors while the samples come in, but for the statistics of normalisation.
 
-        online = OnlineFeatures(config, mean, deviation)
+        online = OnlineFeatures(config, RunningCmvn(mean, deviation, config.level))
         for samples in source:
             yield from online.push(samples)
         yield from online.finish()
 
     A vector is returned as soon as the last sample it depends on is there.
+
+    Args:
+        config: what a vector is.
+        cmvn: normalises the frames; without it they stay as they are.
     """
 
-    def __init__(self, config: FeatureConfig, mean: np.ndarray, deviation: np.ndarray) -> None:
+    def __init__(self, config: FeatureConfig, cmvn: RunningCmvn | None = None) -> None:
         self.config = config
-        self._mean, self._deviation = mean, deviation
+        self._cmvn = cmvn
         self._samples = np.zeros(0, np.float32)  # of the next frame
         self._static: np.ndarray | None = None  # frames that the next deltas depend on
         self._frames = np.zeros((0, config.frame_size), np.float32)  # of the next vector
@@ -276,21 +288,30 @@ class OnlineFeatures:
         self._samples = self._samples[len(frames) * self.config.hop :]
         if self._static is None and len(frames):
             self._static = np.repeat(frames[:1], self.config.context, axis=0)
-        return self._advance(frames)
+        return self._vectors(self._normalised(frames))
 
     def finish(self) -> np.ndarray:
         """End the utterance; return its last vectors, (T, D)."""
-        if self._static is None:
-            return join(self._frames, self.config)
-        return self._advance(np.repeat(self._static[-1:], self.config.context, axis=0))
+        frames = self._frames[:0]
+        if self._static is not None:
+            frames = self._normalised(np.repeat(self._static[-1:], self.config.context, axis=0))
+        if self._cmvn is not None:
+            frames = np.concatenate((frames, self._cmvn.finish()))
+        return self._vectors(frames)
 
-    def _advance(self, frames: np.ndarray) -> np.ndarray:
+    def _normalised(self, frames: np.ndarray) -> np.ndarray:
+        """Take frames without deltas; return the whole, normalised ones that they complete."""
+        x = self._frames[:0]
         if self._static is not None:
             self._static = np.concatenate((self._static, frames))
             if len(self._static) > 2 * self.config.context:
                 x = with_deltas(self._static, self.config)
                 self._static = self._static[len(x) :]
-                self._frames = np.concatenate((self._frames, (x - self._mean) / self._deviation))
+        return x if self._cmvn is None else self._cmvn.push(x)
+
+    def _vectors(self, frames: np.ndarray) -> np.ndarray:
+        """Take whole frames; return the vectors that they complete."""
+        self._frames = np.concatenate((self._frames, frames))
         vectors = join(self._frames[self._skip :], self.config)
         used = self._skip + len(vectors) * self.config.subsample
         self._skip = max(0, used - len(self._frames))

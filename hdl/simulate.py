@@ -1,10 +1,11 @@
-"""A whole accelerator under Verilator, at speed: utterances in, results and their cycles out."""
+"""A whole accelerator under Verilator, at speed: frames in, results and their cycles out."""
 
 import subprocess
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NoReturn, Self
 
 import numpy as np
 
@@ -40,8 +41,8 @@ class Run:
 class Simulator:
     """A Verilated accelerator.
 
-    Converts and builds it on construction (kept by a hash of the Verilog), then runs whole
-    utterances, each run from reset, with the image of a program of its own.
+    Converts and builds it on construction (kept by a hash of the Verilog), then runs utterances,
+    with the image of a program of its own.
 
     Args:
         cfg: the core's configuration.
@@ -55,70 +56,126 @@ class Simulator:
             self.ports = {p.name: p for p in read_ports(files, accelerator.__name__)}
             self.program = build(files, accelerator.__name__, "streams.cpp", {}, folder)
 
-    def run(
+    def run(self, program: Program, utterances: Sequence[Integers], **options: Any) -> Run:
+        """Load a program and stream whole utterances through it, from reset.
+
+        Args:
+            program: for this core.
+            utterances: as of :meth:`Session.run`.
+            options: of :class:`Session`.
+
+        Raises:
+            SimulationError: as of :class:`Session`.
+        """
+        with Session(self, program, **options) as session:
+            return session.run(utterances)
+
+
+class Session:
+    """An accelerator that runs, its program loaded.
+
+        with Session(simulator, program) as session:
+            y = session.run([x]).outputs[0]
+            more = session.run([x_after], goes_on=True).outputs[0]
+
+    Args:
+        simulator: the accelerator.
+        program: for its core.
+        idle: chance that no input is offered in a cycle.
+        stall: chance that no output is taken in a cycle.
+        seed: of those chances.
+        patience: cycles without a transfer after which the accelerator is taken to hang.
+
+    Raises:
+        SimulationError: in any method: the accelerator hangs, breaks the stream contract, refuses
+            the image or marks a wrong block as a frame's last.
+    """
+
+    def __init__(
         self,
+        simulator: Simulator,
         program: Program,
-        utterances: Sequence[Integers],
         *,
         idle: float = 0.0,
         stall: float = 0.0,
         seed: int = 0,
         patience: int = 100_000,
-    ) -> Run:
-        """Load a program and stream utterances through it.
+    ):
+        self.simulator, self.program, self.patience = simulator, program, patience
+        words = image(program)
+        numbers = len(words), round(256 * idle), round(256 * stall), seed, patience
+        self._process = subprocess.Popen(
+            [simulator.program, *map(str, numbers)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        self._send(words)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+    def run(self, utterances: Sequence[Integers], *, goes_on: bool = False) -> Run:
+        """Stream utterances through the accelerator.
 
         Args:
-            program: for this core. With S streams, each S utterances in a row must be of one length
-                and are interleaved frame by frame.
-            utterances: each (time, input_size), integers in the model's input format.
-            idle: chance that no input is offered in a cycle.
-            stall: chance that no output is taken in a cycle.
-            seed: of those chances.
-            patience: cycles without a transfer after which the accelerator is taken to hang.
-
-        Raises:
-            SimulationError: the accelerator hangs, breaks the stream contract, refuses the image or
-                marks a wrong block as a frame's last.
+            utterances: each (time, input_size), integers in the model's input format. With S
+                streams, each S utterances in a row must be of one length and are interleaved frame
+                by frame.
+            goes_on: they are no utterances but what follows on those of the call before, one a
+                stream.
         """
-        words, S = image(program), program.streams
+        program, ports = self.program, self.simulator.ports
         first, last, blocks = blocks_in(program, utterances)
-        records = {"s_axis_tuser": first, "s_axis_tlast": last, "s_axis_tdata": blocks}
-        per_frame = program.input_blocks
-        frames = len(blocks) // per_frame
-        expected = frames * program.output_blocks
-        chances = round(256 * idle), round(256 * stall), seed
-        numbers = len(words), len(blocks), expected, *chances, patience
-        with tempfile.TemporaryDirectory() as scratch:
-            source, target = Path(scratch) / "in", Path(scratch) / "out"
-            columns = [self.ports[n].pack(list(v), len(blocks)) for n, v in records.items()]
-            with source.open("wb") as file:
-                file.write(words.tobytes())
-                file.write(np.hstack(columns).tobytes())
-            status = subprocess.run([self.program, *map(str, numbers), source, target]).returncode
-            if status:
-                reasons = {
-                    2: f"no transfer in {patience} cycles",
-                    3: "m_axis changed before its transfer",
-                    4: "the image was refused",
-                }
-                raise SimulationError(
-                    f"accelerator: {reasons.get(status, f'exit status {status}')}"
-                )
-            answers = np.fromfile(target, "<u4")
-        accepted, given = np.split(answers, [len(blocks)])
+        records = {
+            "s_axis_tuser": first & (not goes_on),
+            "s_axis_tlast": last,
+            "s_axis_tdata": blocks,
+        }
+        columns = [ports[n].pack(list(v), len(blocks)) for n, v in records.items()]
+        expected = len(blocks) // program.input_blocks * program.output_blocks
+        self._send(np.array([len(blocks), expected], "<u4"))
+        self._send(np.hstack(columns))
+        accepted = self._receive(len(blocks))
+        given = self._receive(expected * (2 + ports["m_axis_tdata"].words))
         given = given.reshape(expected, -1)  # cycle, last, data
         last = np.arange(1, expected + 1) % program.output_blocks == 0
         if not np.array_equal(given[:, 1], last):
             raise SimulationError("accelerator: TLAST is not in exactly each frame's last block")
-        data = self.ports["m_axis_tdata"].unpack(given[:, 2:])
-        results = program.unpack_frames(data, byte_bits(self.cfg.row_length))
-        outputs = []
+        data = ports["m_axis_tdata"].unpack(given[:, 2:])
+        results = program.unpack_frames(data, byte_bits(program.cfg.row_length))
+        outputs, S = [], program.streams
         for u in utterances[::S]:
             size = S * len(u)
             outputs += list(results[:size].reshape(-1, S, results.shape[1]).swapaxes(0, 1))
             results = results[size:]
         return Run(
             outputs,
-            accepted[per_frame - 1 :: per_frame].astype(np.int64),
+            accepted[program.input_blocks - 1 :: program.input_blocks].astype(np.int64),
             given[last, 0].astype(np.int64),
         )
+
+    def _send(self, words: np.ndarray) -> None:
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(words.tobytes())
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            self._fail()
+
+    def _receive(self, count: int) -> np.ndarray:
+        assert self._process.stdout is not None
+        words = np.frombuffer(self._process.stdout.read(4 * count), "<u4")
+        if len(words) < count:
+            self._fail()
+        return words
+
+    def _fail(self) -> NoReturn:
+        status = self._process.wait()
+        reasons = {
+            2: f"no transfer in {self.patience} cycles",
+            3: "m_axis changed before its transfer",
+            4: "the image was refused",
+        }
+        raise SimulationError(f"accelerator: {reasons.get(status, f'exit status {status}')}")

@@ -39,6 +39,9 @@ from ernn.fixed import (
 ACTIVATIONS = "none", "relu"
 """What can follow a fully connected layer."""
 
+State = tuple[Integers, ...]
+"""What a recurrent layer hands from frame to frame."""
+
 
 @dataclass(frozen=True)
 class LayerFormats:
@@ -167,22 +170,23 @@ class IntegerRecurrent(ABC):
 
     def run(self, x: Integers) -> Integers:
         """Run from a zero state: (time, batch, input_size) -> (time, batch, output_size)."""
+        return self.advance(x, self.zero_state(x.shape[1]))[0]
+
+    def advance(self, x: Integers, state: State) -> tuple[Integers, State]:
+        """Run from a state as :meth:`run` does; return the state after the last frame too."""
         if x.shape[-1] != self.input_size:
             raise ValueError(f"frames of {x.shape[-1]} values; the layer takes {self.input_size}")
-        state = self.zero_state(x.shape[1])
         y = np.empty((*x.shape[:2], self.output_size), np.int64)
         for t, total in enumerate(self.of_input(self.spectra(x))):
             y[t], state = self.step(total, state)
-        return y
+        return y, state
 
     @abstractmethod
-    def zero_state(self, batch: int) -> tuple[Integers, ...]:
+    def zero_state(self, batch: int) -> State:
         """Return the state before the first frame."""
 
     @abstractmethod
-    def step(
-        self, total: Integers, state: tuple[Integers, ...]
-    ) -> tuple[Integers, tuple[Integers, ...]]:
+    def step(self, total: Integers, state: State) -> tuple[Integers, State]:
         """Take the input's sums W x (batch, gates p_h, k): return the output and the new state."""
 
     def _zeros(self, batch: int, size: int) -> Integers:
@@ -225,14 +229,12 @@ class IntegerLSTM(IntegerRecurrent):
             tensors["projection"] = shape, self.formats.weight_projection
         return tensors
 
-    def zero_state(self, batch: int) -> tuple[Integers, ...]:
+    def zero_state(self, batch: int) -> State:
         """Return y (batch, output_size) and c (batch, p_h k)."""
         cells = self.hidden_blocks * self.block_size
         return self._zeros(batch, self.output_size), self._zeros(batch, cells)
 
-    def step(
-        self, total: Integers, state: tuple[Integers, ...]
-    ) -> tuple[Integers, tuple[Integers, ...]]:
+    def step(self, total: Integers, state: State) -> tuple[Integers, State]:
         """One frame."""
         y, c = state
         z = self.preactivation(total + self.of_state(self.spectra(y)))
@@ -279,13 +281,11 @@ class IntegerGRU(IntegerRecurrent):
         """Sums of products with the rows n of U, if the reset is before."""
         return Accumulator(self.U[2 * self.hidden_blocks :])
 
-    def zero_state(self, batch: int) -> tuple[Integers, ...]:
+    def zero_state(self, batch: int) -> State:
         """Return h (batch, p_h k)."""
         return (self._zeros(batch, self.hidden_blocks * self.block_size),)
 
-    def step(
-        self, total: Integers, state: tuple[Integers, ...]
-    ) -> tuple[Integers, tuple[Integers, ...]]:
+    def step(self, total: Integers, state: State) -> tuple[Integers, State]:
         """One frame."""
         (h,) = state
         n_rows = 2 * self.hidden_blocks
@@ -390,9 +390,22 @@ class IntegerModel:
 
     def run(self, x: Integers) -> Integers:
         """Integer frames (time, batch, input_size) -> (time, batch, output_size)."""
+        return self.advance(x, self.zero_states(x.shape[1]))[0]
+
+    def zero_states(self, batch: int) -> list[State]:
+        """Return the states of the recurrent layers before the first frame."""
+        return [layer.zero_state(batch) for layer in self.recurrent()]
+
+    def advance(self, x: Integers, states: Iterable[State]) -> tuple[Integers, list[State]]:
+        """Run from states as :meth:`run` does; return those after the last frame too."""
+        before, after = iter(states), []
         for layer in self.layers:
-            x = layer.run(x)
-        return x
+            if isinstance(layer, IntegerRecurrent):
+                x, state = layer.advance(x, next(before))
+                after.append(state)
+            else:
+                x = layer.run(x)
+        return x, after
 
     def recurrent(self) -> Iterable[IntegerLSTM | IntegerGRU]:
         """Return the recurrent layers in order."""

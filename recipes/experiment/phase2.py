@@ -7,8 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from data_prep.features import load_statistics
 from ernn import bundle
-from ernn.asr import AcousticModel
+from ernn.asr import AcousticModel, recogniser
 from ernn.fixed import FixedPoint, Integers
 from ernn.quantize import (
     IntegerGRU,
@@ -30,7 +31,11 @@ WAYS = ("forward", "reverse")  # the directions of a bidirectional layer
 
 
 def quantize(folder: Path, settings: Settings, out: Path, results: dict[str, Result]) -> Result:
-    """Choose the formats on training data, build the integer model, score it."""
+    """Choose the formats on training data, build the integer model, score it.
+
+    The recogniser that :mod:`ernn.asr.transcribe` takes is left in ``out / "recogniser"``.
+    """
+    mean, deviation = load_statistics(out / "features" / "train.safetensors")
     train_set, dev_set, test_set = datasets(out, settings)
     model = AcousticModel.load(model_file(out, results)).eval()
     count = min(settings.hardware.calibration_utterances, len(train_set))
@@ -39,6 +44,10 @@ def quantize(folder: Path, settings: Settings, out: Path, results: dict[str, Res
     quantized = convert_offline if model.config.bidirectional else convert
     integer = quantized(model.recurrent, model.output, ranges, settings.quantize)
     bundle.save(integer, folder / "bundle")
+    symbols = settings.corpus.phone_set.symbols
+    recogniser.Recogniser(model, settings.features, mean, deviation, symbols, integer).save(
+        out / "recogniser"
+    )
     scores = evaluate_scores(Recogniser(integer), dev_set, test_set, folder)
     return scores | {"quantities": quantities(integer, ranges)}
 

@@ -11,6 +11,7 @@ from launching import STAGES, finish, start, write_settings
 
 from ernn import bundle
 from ernn.asr import AcousticModel
+from ernn.asr.recogniser import Recogniser
 from ernn.quantize import OfflineModel
 from recipes.speechocean762 import run as speechocean762
 from recipes.speechocean762.run import Options
@@ -106,6 +107,9 @@ def test_the_bundle_is_a_model_for_whole_utterances(whole: Path) -> None:
     model = bundle.load_offline(whole / "phase2" / "bundle")
     assert isinstance(model, OfflineModel)
     assert [len(stage) for stage in model.stages] == [2, 2, 1]
+    saved = Recogniser.load(whole / "recogniser")
+    assert isinstance(saved.integer, OfflineModel)
+    assert len(saved.phones) == 39
 
 
 def test_a_training_with_another_seed_has_the_same_speakers(

@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 from launching import BUILT_IN, RECIPES, STAGES, finish, start, wait_for, write_settings
 
+from data_prep.features import load_statistics
 from data_prep.phones import PHONES_39, PHONES_61, timit_set
-from ernn.asr import AcousticModel
+from ernn.asr import AcousticModel, transcribe
+from ernn.asr.recogniser import Recogniser
 from recipes.experiment import speech
 from recipes.experiment.settings import Settings
 from recipes.timit import run as timit
@@ -83,6 +85,28 @@ def test_the_beam_search_is_scored_beside_the_best_path(whole: Path) -> None:
     text = (whole / "RESULTS.md").read_text()
     assert f"| greedy | control | {per['control']:.2f} | " in text
     assert (whole / "beam" / "phones.arpa").read_text().startswith("\\data\\")
+
+
+def test_the_recogniser_it_leaves_transcribes(
+    whole: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved = Recogniser.load(whole / "recogniser")
+    assert saved.phones == PHONES_61
+    assert saved.integer is not None
+    chosen = AcousticModel.load(whole / "phase1" / "k8" / "model.safetensors")
+    for name, tensor in chosen.state_dict().items():
+        assert tensor.equal(saved.model.state_dict()[name])
+    mean, deviation = load_statistics(whole / "features" / "train.safetensors")
+    assert (saved.mean.tolist(), saved.deviation.tolist()) == (mean.tolist(), deviation.tolist())
+
+    clip = min((whole / "prepare" / "corpus" / "TEST").glob("*/*/*.WAV"))
+    for backend in ("float", "integer"):
+        options = ["--model", str(whole / "recogniser"), "--backend", backend]
+        monkeypatch.setattr(sys, "argv", ["transcribe", str(clip), *options])
+        assert transcribe.main() == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert lines
+        assert {line.split()[-1] for line in lines} <= {*PHONES_61}
 
 
 def test_pictures_are_drawn(whole: Path) -> None:
