@@ -11,7 +11,8 @@ A recogniser from features and phones that are already there::
     print(score(dev_set.phones, recognise(small, dev_set)))
 """
 
-from ernn.asr.data import Batch, Dataset, SpecAugment
+from ernn.asr.augment import Perturbation, SpecAugment
+from ernn.asr.data import Batch, Dataset
 from ernn.asr.decoding import (
     Decoder,
     Hybrid,
@@ -45,6 +46,7 @@ __all__ = [
     "Interval",
     "ModelConfig",
     "NGram",
+    "Perturbation",
     "PrefixBeam",
     "Score",
     "Segment",

@@ -1,7 +1,6 @@
-"""Utterances for training: length buckets, padding, shares of a batch, masking."""
+"""Utterances for training: length buckets, padding, shares of a batch."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -149,49 +148,6 @@ class Dataset:
         buckets = order.split(size)
         for bucket in torch.randperm(len(buckets), generator=generator).tolist():
             yield self.batch(buckets[bucket].tolist())
-
-
-@dataclass(frozen=True)
-class SpecAugment:
-    """Masks of time and frequency in training: Park et al., *SpecAugment*, Interspeech 2019.
-
-    Each mask is drawn for each utterance on its own, its width uniform from 0 to the one given,
-    and sets what it covers to zero, which is the mean of normalised features.
-    """
-
-    time_masks: int = 2
-    time_width: int = 5  # frames after stacking and subsampling
-    frequency_masks: int = 2
-    frequency_width: int = 5  # bands
-    bands: int = 40  # bands in each of the stacked frames
-
-    def __call__(
-        self, features: Tensor, lengths: Tensor, generator: torch.Generator | None = None
-    ) -> Tensor:
-        """Mask (T, B, D) features, D a multiple of ``bands``.
-
-        Draws from ``generator``, by default torch's global one.
-        """
-        num_frames, batch, width = features.shape
-        if width % self.bands:
-            raise ValueError(f"features are {width} wide: not a multiple of {self.bands} bands")
-        times = _masks(num_frames, lengths, self.time_masks, self.time_width, generator)  # (B, T)
-        whole = torch.full((batch,), self.bands)
-        bands = _masks(self.bands, whole, self.frequency_masks, self.frequency_width, generator)
-        bands = bands.repeat(1, width // self.bands)  # (B, D)
-        masked = times.T[:, :, None] | bands[None]  # (T, B, D)
-        return features.masked_fill(masked.to(features.device), 0.0)
-
-
-def _masks(
-    size: int, lengths: Tensor, count: int, widest: int, generator: torch.Generator | None
-) -> Tensor:
-    """Union of ``count`` random spans within [0, length) of each row: (B, size) bool."""
-    shape = len(lengths), count
-    width = torch.randint(widest + 1, shape, generator=generator).minimum(lengths[:, None])
-    start = (torch.rand(shape, generator=generator) * (lengths[:, None] - width + 1)).long()
-    at = torch.arange(size)
-    return ((at >= start[..., None]) & (at < (start + width)[..., None])).any(dim=1)
 
 
 def _check_alignments(

@@ -14,8 +14,9 @@ from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
 from ernn.asr import distributed
+from ernn.asr.augment import Perturbation, SpecAugment
 from ernn.asr.checkpoint import Checkpoint, identity
-from ernn.asr.data import Dataset, SpecAugment
+from ernn.asr.data import Dataset
 from ernn.asr.decoding import recognise
 from ernn.asr.log import Epoch, History, Log
 from ernn.asr.model import AcousticModel
@@ -40,6 +41,7 @@ class TrainConfig:
     warmup_steps: int = 100  # batches
     weight_decay: float = 0.0
     clip: float = 1.0  # largest norm of the gradient
+    perturbation: Perturbation | None = None
     spec_augment: SpecAugment | None = field(default_factory=SpecAugment)
     seed: int = 0
     criterion: Criterion = "ctc"
@@ -153,6 +155,8 @@ def train(
             model.train()
             losses, norms = torch.zeros(2, device=model.device)
             for batch in train_set.shuffled(config.batch_size, generator=generator):
+                if config.perturbation is not None:
+                    batch = config.perturbation(batch, generator)
                 if config.spec_augment is not None:
                     masked = config.spec_augment(batch.features, batch.lengths, generator)
                     batch = batch._replace(features=masked)

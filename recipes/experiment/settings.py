@@ -7,7 +7,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from data_prep.features import FeatureConfig
 from data_prep.phones import PhoneSet
-from ernn.asr import ModelConfig, SpecAugment, TrainConfig
+from ernn.asr import ModelConfig, Perturbation, SpecAugment, TrainConfig
 from ernn.quantize import WordLengths
 
 T = TypeVar("T")
@@ -93,18 +93,24 @@ def read_settings(path: Path, seed: int | None, corpus: type[C]) -> Settings[C]:
         features = _table(FeatureConfig, content, "features")
         own = _table(corpus, content, "corpus")
         given = {"input_size": features.size, "num_phones": len(own.phone_set.symbols)}
-        spec_augment = _table(SpecAugment, content, "spec_augment", bands=features.frame_size)
+        bands = {"bands": features.frame_size}
+        augment: dict[str, Any] = {
+            "spec_augment": _table(SpecAugment, content, "spec_augment", **bands)
+        }
+        if "perturbation" in content:
+            stacked = bands | {"subsample": features.subsample}
+            augment["perturbation"] = _table(Perturbation, content, "perturbation", **stacked)
         settings = Settings(
             seed=seed,
             corpus=own,
             features=features,
             model=_table(ModelConfig, content, "model", **given),
-            train=_table(TrainConfig, content, "train", seed=seed, spec_augment=spec_augment),
+            train=_table(TrainConfig, content, "train", seed=seed, **augment),
             compress=_table(Compress, content, "compress"),
             quantize=_table(WordLengths, content, "quantize"),
             hardware=_table(Hardware, content, "hardware"),
         )
-        if rest := content.keys() - {field.name for field in fields(Settings)} - {"spec_augment"}:
+        if rest := content.keys() - {field.name for field in fields(Settings)} - augment.keys():
             raise ValueError(f"unknown table {min(rest)!r}")
     except KeyError as error:
         raise ValueError(f"{path}: no {error}") from None

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from ernn.asr import Dataset, SpecAugment
+from ernn.asr import Dataset
 from ernn.asr.data import PADDING
 
 SYMBOLS = ["aa", "b", "sil"]
@@ -131,49 +131,3 @@ def test_shares_make_up_the_batch(count):
             assert torch.equal(share.alignment[:, b], batch.alignment[:, place])
             assert share.lengths[b] == batch.lengths[place]
             assert torch.equal(targets[b], dataset.targets[place])
-
-
-def test_a_generator_repeats_batches_and_masks_whatever_else_is_drawn():
-    features, phones = make([7, 3, 9, 5, 4, 6])
-    dataset = Dataset(features, phones, SYMBOLS)
-    augment = SpecAugment(bands=4)
-
-    def drawn(others):
-        generator = torch.Generator().manual_seed(7)
-        for batch in dataset.shuffled(2, generator=generator):
-            torch.rand(others)
-            yield batch.ids, augment(batch.features, batch.lengths, generator)
-
-    for (ids, masked), (same_ids, same_masked) in zip(drawn(1), drawn(2), strict=True):
-        assert ids == same_ids
-        assert torch.equal(masked, same_masked)
-
-
-def test_masks_lie_within_each_utterance_and_repeat_over_stacked_frames():
-    augment = SpecAugment(
-        time_masks=1, time_width=5, frequency_masks=1, frequency_width=3, bands=10
-    )
-    lengths = torch.tensor([20] * 50 + [8] * 50)
-    features = torch.ones(20, 100, 30)  # three frames of 10 bands stacked
-    torch.manual_seed(0)
-    masked = augment(features, lengths) == 0
-    widths = []
-    for b, length in enumerate(lengths.tolist()):
-        bands = masked[:, b].all(dim=0).view(3, 10)
-        times = masked[:, b].all(dim=1)
-        assert (bands == bands[0]).all()
-        assert torch.equal(masked[:, b], times[:, None] | bands.flatten())
-        for mask, widest in ((bands[0], 3), (times, 5)):
-            at = mask.nonzero().flatten()
-            assert len(at) <= widest
-            assert len(at) == 0 or at[-1] - at[0] == len(at) - 1  # one span
-        assert not times[length:].any()
-        widths.append((int(times.sum()), int(bands[0].sum())))
-    assert {t for t, _ in widths} == set(range(6))
-    assert {f for _, f in widths} == set(range(4))
-    assert features.all()  # the original is untouched
-
-
-def test_masks_want_whole_stacked_frames():
-    with pytest.raises(ValueError, match="30 wide: not a multiple of 40"):
-        SpecAugment()(torch.ones(2, 1, 30), torch.tensor([2]))
