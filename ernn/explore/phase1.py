@@ -15,8 +15,6 @@ Source: Li et al., E-RNN, HPCA 2019, Phase I. There the upper bound is a count o
 here it is that of real cores.
 """
 
-import json
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -25,8 +23,8 @@ from typing import Any, Protocol
 from tqdm import tqdm
 
 from ernn.explore.candidate import Candidate, CannotBuildError, Core, Hardware
+from ernn.explore.kept import kept
 from ernn.explore.trace import MOST_TRIALS, Answer, Decision, Phase1, Step, Trained
-from ernn.files import atomic
 
 
 class Trainer(Protocol):
@@ -112,7 +110,7 @@ class _Explorer:
             except CannotBuildError as error:
                 return asdict(Answer(error.nearest, str(error)))
 
-        content = _kept(path, ask)
+        content = kept(path, ask)
         core = content["core"]
         return Answer(core and Core(**core), content["refusal"])
 
@@ -121,7 +119,7 @@ class _Explorer:
         folder = self.folder / "trials" / candidate.key
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / "trial.json"
-        return Trained(**_kept(path, lambda: asdict(self.trainer(candidate, folder))))
+        return Trained(**kept(path, lambda: asdict(self.trainer(candidate, folder))))
 
     def add(self, step: Step) -> None:
         """Write a step down."""
@@ -274,12 +272,3 @@ def upper_bound(result: Phase1) -> tuple[int, str]:
     if gains:
         line += f", the largest that is {result.least_gain:g} times cheaper than the one before"
     return upper, f"{line}: {'; '.join([*gains, *refused])}."
-
-
-def _kept(path: Path, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Read a result, or compute it and keep it."""
-    if not path.is_file():
-        content = compute()
-        with atomic(path) as new:
-            new.write_text(json.dumps(content, indent=1, default=dict) + "\n")
-    return json.loads(path.read_text())

@@ -18,6 +18,7 @@ from ernn.asr import (
     train_ngram,
     tune,
 )
+from ernn.asr.integer import IntegerAcousticModel
 from recipes.experiment import phase2
 from recipes.experiment.phase1 import model_file
 from recipes.experiment.settings import Settings
@@ -46,7 +47,7 @@ def search(folder: Path, settings: Settings, out: Path, results: dict[str, Resul
     for name, model in models.items():
         beams[name], _ = tune(PrefixBeam(ngram), posteriors(model, dev_set), dev_set)
     beams["integer"] = beams["chosen"]
-    systems = models | {"integer": phase2.Recogniser(phase2.load(out, settings))}
+    systems = models | {"integer": IntegerAcousticModel(phase2.load(out, settings))}
     scores: dict[str, dict[str, Score]] = {"greedy": {}, "beam": {}}
     for name, system in systems.items():
         frames = posteriors(system, test_set)

@@ -4,13 +4,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from data_prep.features import load_statistics
 from ernn import bundle
 from ernn.asr import AcousticModel, recogniser
-from ernn.fixed import FixedPoint, Integers
+from ernn.asr.integer import IntegerAcousticModel
+from ernn.fixed import FixedPoint
 from ernn.quantize import (
     IntegerGRU,
     IntegerLSTM,
@@ -21,7 +20,6 @@ from ernn.quantize import (
     convert,
     convert_offline,
 )
-from ernn.quantize.integer import output_format
 from recipes.experiment.phase1 import model_file
 from recipes.experiment.settings import Settings
 from recipes.experiment.speech import datasets, evaluate_scores
@@ -48,7 +46,7 @@ def quantize(folder: Path, settings: Settings, out: Path, results: dict[str, Res
     recogniser.Recogniser(model, settings.features, mean, deviation, symbols, integer).save(
         out / "recogniser"
     )
-    scores = evaluate_scores(Recogniser(integer), dev_set, test_set, folder)
+    scores = evaluate_scores(IntegerAcousticModel(integer), dev_set, test_set, folder)
     return scores | {"quantities": quantities(integer, ranges)}
 
 
@@ -56,33 +54,6 @@ def load(out: Path, settings: Settings) -> IntegerModel | OfflineModel:
     """Read the integer model."""
     folder = out / "phase2" / "bundle"
     return bundle.load_offline(folder) if settings.model.bidirectional else bundle.load(folder)
-
-
-class Recogniser:
-    """An integer model in the place of an acoustic model."""
-
-    def __init__(self, model: IntegerModel | OfflineModel) -> None:
-        self.model = model
-
-    def __call__(self, features: Tensor, lengths: Tensor) -> Tensor:
-        """Real features (T, B, D) to log posteriors (T, B, C), float64: the order of the scores."""
-        x = self.model.quantize(features.numpy())
-        if isinstance(self.model, IntegerModel):
-            return log_posteriors(self.model, self.model.run(x))
-        time, ends = np.arange(len(x))[:, None], lengths.numpy()
-        turned = np.where(time < ends, ends - 1 - time, time)[..., None]  # (T, B, 1)
-        for stage in self.model.stages:  # as OfflineModel.run does, but each utterance is turned
-            sides = [stage[0].run(x)]  # within its own length: padding stays at its end
-            for reverse in stage[1:]:
-                y = reverse.run(np.take_along_axis(x, turned, axis=0))
-                sides.append(np.take_along_axis(y, turned, axis=0))
-            x = np.concatenate(sides, axis=-1)
-        return log_posteriors(self.model.stages[-1][0], x)
-
-
-def log_posteriors(model: IntegerModel, scores: Integers) -> Tensor:
-    """Log posteriors of the scores that the last layer of a model gives."""
-    return torch.from_numpy(output_format(model.layers[-1]).to_float(scores)).log_softmax(dim=-1)
 
 
 def quantities(model: IntegerModel | OfflineModel, ranges: list[Ranges]) -> list[Result]:

@@ -24,13 +24,13 @@ from optuna.exceptions import OptunaError
 from sqlalchemy.exc import SQLAlchemyError
 
 from ernn.asr import AcousticModel, Epoch, recognise, score, train
+from ernn.asr.integer import IntegerAcousticModel
 from ernn.explore import Candidate
 from ernn.explore.pareto import to_markdown
 from ernn.explore.study import Pruning, Space, Watch, explore
 from ernn.quantize import calibrate, convert
 from hdl.devices import DEVICES, find
 from hdl.evidence import DeviceHardware
-from recipes.experiment.phase2 import Recogniser
 from recipes.experiment.settings import Settings, read_settings
 from recipes.experiment.speech import datasets
 from recipes.timit.run import Corpus
@@ -87,7 +87,9 @@ class Trainer:
             train(model, self.train_set, self.dev_set, self.config, folder, watch=after_epoch)
         ranges = calibrate(model.recurrent, self.calibration)
         integer = convert(model.recurrent, model.output, ranges, candidate.words)
-        return score(self.dev_set.phones, recognise(Recogniser(integer), self.dev_set)).per
+        return score(
+            self.dev_set.phones, recognise(IntegerAcousticModel(integer), self.dev_set)
+        ).per
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Models for streams and for whole utterances on the bench, and as recognisers."""
+"""Models for streams and for whole utterances on the bench."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ from hdl.program import Program
 from hdl.simulate import Run
 from recipes.experiment import hardware
 from recipes.experiment.hardware import Bench, stages_of, through, write_rtl
-from recipes.experiment.phase2 import Recogniser, log_posteriors, quantities, recurrent_layers
+from recipes.experiment.phase2 import quantities, recurrent_layers
 
 INPUT, HIDDEN, CLASSES = 10, 9, 5
 LENGTHS = [7, 3, 5]
@@ -78,22 +78,6 @@ def test_a_word_that_differs_is_counted(
     bench = bench_of(stages, tmp_path)
     through(stages, [model.quantize(u.numpy()) for u in utterances], bench)
     assert bench.mismatches == len(bench.programs) == 4
-
-
-@pytest.mark.parametrize("bidirectional", [False, True])
-def test_a_recognisers_scores_do_not_depend_on_the_padding(
-    bidirectional: bool, utterances: list[torch.Tensor]
-) -> None:
-    model = quantized(bidirectional)
-    batch = torch.nn.utils.rnn.pad_sequence([*utterances, utterances[1]])  # (T, B, D)
-    lengths = torch.tensor([*LENGTHS, LENGTHS[1]])
-    scores = Recogniser(model)(batch, lengths)
-    assert scores.shape == (7, 4, CLASSES)
-    last = model.stages[-1][0] if bidirectional else model
-    for b, x in enumerate([*utterances, utterances[1]]):
-        alone = model.run(model.quantize(x.numpy())[:, None])[:, 0]
-        np.testing.assert_array_equal(scores[: len(x), b], log_posteriors(last, alone))
-        assert (scores[: len(x), b].argmax(-1).numpy() == alone.argmax(-1)).all()
 
 
 @pytest.mark.parametrize("bidirectional", [False, True])
