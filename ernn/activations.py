@@ -8,8 +8,8 @@ curve by half of what a chord misses beside it, which halves the largest error.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
 
 import numpy as np
 import torch
@@ -65,3 +65,20 @@ class PiecewiseLinear:
 
 SIGMOID = PiecewiseLinear("sigmoid", lambda x: 1 / (1 + math.exp(-x)), limit=8.0, complement=1)
 TANH = PiecewiseLinear("tanh", math.tanh, limit=4.0, complement=0)
+
+SEGMENTS = 4, 8, 16, 32, 64
+"""Numbers of segments that fixed point has: with fewer the knots do not rise, with more the largest
+error, then that of the limit, does not fall. It is 0.064, 0.0134, 0.0031, 0.0008, 0.0007 of tanh
+and 0.032, 0.0067, 0.0016, 0.0004, 0.0003 of the sigmoid."""
+
+
+def check_segments(segments: int) -> None:
+    """Raise ValueError unless ``segments`` is one of ``SEGMENTS``."""
+    if segments not in SEGMENTS:
+        raise ValueError(f"segments {segments}: must be one of {', '.join(map(str, SEGMENTS))}")
+
+
+@cache
+def sigmoid_and_tanh(segments: int) -> tuple[PiecewiseLinear, PiecewiseLinear]:
+    """The two units cut into that many segments."""
+    return replace(SIGMOID, segments=segments), replace(TANH, segments=segments)

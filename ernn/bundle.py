@@ -146,7 +146,7 @@ def _layer(name: str, description: dict[str, Any], tensors: dict[str, np.ndarray
                 **_formats(value, cell=CellFormats(**_formats(value["cell"])))
             )
         else:
-            values[key] = FixedPoint(*value) if isinstance(value, list) else value
+            values[key] = _value(value)
     for field in dataclasses.fields(LAYERS[kind]):
         if field.name not in values and (tensor := tensors.get(f"{name}.{field.name}")) is not None:
             values[field.name] = tensor.astype(np.int64)
@@ -163,6 +163,10 @@ def _layer(name: str, description: dict[str, Any], tensors: dict[str, np.ndarray
     return layer
 
 
+def _value(described: Any) -> Any:
+    return FixedPoint(*described) if isinstance(described, list) else described
+
+
 def _formats(description: dict[str, Any], **done: Any) -> dict[str, Any]:
     rest = {name: value for name, value in description.items() if name not in done}
-    return {name: value and FixedPoint(*value) for name, value in rest.items()} | done
+    return {name: _value(value) for name, value in rest.items()} | done

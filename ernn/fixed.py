@@ -17,7 +17,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ernn.activations import SIGMOID, TANH, PiecewiseLinear
+from ernn.activations import PiecewiseLinear, check_segments, sigmoid_and_tanh
 
 Integers = NDArray[np.int64]
 
@@ -335,14 +335,18 @@ class CellFormats:
         gate: what sigmoid and tanh give, and the hidden state o * tanh(c) or the GRU's h.
         cell: the LSTM's cell state; its fraction is not longer than the gate's.
         peephole: the peephole weights, or None.
+        segments: how many pieces of the positive half-axis sigmoid and tanh have, of
+            :data:`ernn.activations.SEGMENTS`.
     """
 
     preactivation: FixedPoint
     gate: FixedPoint
     cell: FixedPoint
     peephole: FixedPoint | None = None
+    segments: int = 32
 
     def __post_init__(self) -> None:
+        check_segments(self.segments)
         if self.cell.fraction_length > self.gate.fraction_length:
             raise ValueError(
                 f"cell {self.cell}: its fraction must not be longer than the gate's {self.gate}"
@@ -356,19 +360,24 @@ class CellFormats:
                 )
 
     @property
+    def units(self) -> tuple[PiecewiseLinear, PiecewiseLinear]:
+        """Sigmoid and tanh."""
+        return sigmoid_and_tanh(self.segments)
+
+    @property
     def sigmoid(self) -> ActivationTable:
         """Sigmoid of a pre-activation."""
-        return activation_table(SIGMOID, self.preactivation, self.gate)
+        return activation_table(self.units[0], self.preactivation, self.gate)
 
     @property
     def tanh(self) -> ActivationTable:
         """Tanh of a pre-activation."""
-        return activation_table(TANH, self.preactivation, self.gate)
+        return activation_table(self.units[1], self.preactivation, self.gate)
 
     @property
     def tanh_cell(self) -> ActivationTable:
         """Tanh of the cell state."""
-        return activation_table(TANH, self.cell, self.gate)
+        return activation_table(self.units[1], self.cell, self.gate)
 
 
 def lstm_cell(

@@ -212,7 +212,7 @@ def prepare(model: AcousticModel, ranges: Sequence[Ranges], words: WordLengths) 
         ValueError: a model the integer arithmetic does not cover, or words too long.
     """
     for name, length in vars(words).items():
-        if length > LONGEST:
+        if name != "segments" and length > LONGEST:
             raise ValueError(f"{name} of {length} bits: training has words of {LONGEST} or less")
     formats = choose_formats(model.recurrent, model.output, ranges, words)
     recurrent, like = model.recurrent, model.output.weight

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ernn import circulant
+from ernn.activations import check_segments
 from ernn.fixed import CellFormats, FixedPoint, Integers
 from ernn.nn import GRU, LSTM, CirculantLinear
 from ernn.nn.recurrent import Recurrent
@@ -25,19 +26,28 @@ from ernn.quantize.integer import (
 
 @dataclass(frozen=True)
 class WordLengths:
-    """Word lengths in bits; the fractions follow from the ranges.
+    """Word lengths in bits, from which and the ranges the fractions follow, and segments.
 
     Attributes:
         weight: of spectra and peephole weights.
         activation: of frames, gates and hidden states.
         preactivation: of sums before an activation, biases and results of the last layer.
         cell: of the LSTM's cell state.
+        segments: not a word length, but chosen with them: pieces of the positive half-axis that
+            sigmoid and tanh have, of :data:`ernn.activations.SEGMENTS`.
+
+    Raises:
+        ValueError: another number of segments.
     """
 
     weight: int = 12
     activation: int = 16
     preactivation: int = 16
     cell: int = 16
+    segments: int = 32
+
+    def __post_init__(self) -> None:
+        check_segments(self.segments)
 
     @property
     def gate(self) -> FixedPoint:
@@ -224,6 +234,7 @@ def _recurrent_formats(
             gate=words.gate,
             cell=cell,
             peephole=peephole,
+            segments=words.segments,
         ),
         weight_projection=weight_projection,
     )

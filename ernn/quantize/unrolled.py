@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.nn.functional import pad
 
-from ernn.activations import SIGMOID, TANH
 from ernn.fixed import FixedPoint, output_spectrum
 from ernn.quantize.fake import (
     Accumulator,
@@ -50,8 +49,8 @@ class Cell(nn.Module):
         self.sigmoid_g = sigmoid_g
         fmt = formats.cell
         self.transform = Transform(block_size)
-        self.gate_units = Lookup((SIGMOID, TANH), fmt.preactivation, fmt.gate)
-        self.cell_unit = Lookup((TANH,), fmt.cell, fmt.gate)
+        self.gate_units = Lookup(fmt.units, fmt.preactivation, fmt.gate)
+        self.cell_unit = Lookup(fmt.units[1:], fmt.cell, fmt.gate)
 
     def input_sums(self, x: Tensor, W: Accumulator) -> Tensor:
         """Sums (time, k, batch, rows) of W x for real frames x (time, batch, input)."""
@@ -97,7 +96,7 @@ class Cell(nn.Module):
         fmt = self.formats.cell
         return (
             f"preactivation={fmt.preactivation}, gate={fmt.gate}, cell={fmt.cell}, "
-            f"output={self.formats.output}"
+            f"segments={fmt.segments}, output={self.formats.output}"
         )
 
 

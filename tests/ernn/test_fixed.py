@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ernn.activations import SIGMOID, TANH, PiecewiseLinear
+from ernn.activations import SEGMENTS, SIGMOID, TANH, PiecewiseLinear, sigmoid_and_tanh
 from ernn.fixed import (
     Accumulator,
     CellFormats,
@@ -162,14 +162,18 @@ def test_circulant_row_is_the_dense_product(k: int) -> None:
     assert np.abs(output.to_float(y) - exact).max() < 2e-3
 
 
-@pytest.mark.parametrize("unit", [SIGMOID, TANH])
+UNITS = [unit for segments in SEGMENTS for unit in sigmoid_and_tanh(segments)]
+ERRORS = {4: 2**-3, 8: 2**-6, 16: 2**-8, 32: 2**-9, 64: 2**-9}
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: f"{unit.name}-{unit.segments}")
 @pytest.mark.parametrize("word", [12, 16])
-def test_activation_error_is_below_2_to_the_minus_9(unit: PiecewiseLinear, word: int) -> None:
+def test_activation_error_falls_with_the_segments(unit: PiecewiseLinear, word: int) -> None:
     source, output = FixedPoint(16, 11), FixedPoint(word, word - 2)
     x = np.arange(source.lowest, source.highest + 1)
     y = activation(x, activation_table(unit, source, output))
     exact = np.array([unit.function(v) for v in source.to_float(x)])
-    assert np.abs(output.to_float(y) - exact).max() <= 2**-9
+    assert np.abs(output.to_float(y) - exact).max() <= ERRORS[unit.segments]
     assert (np.diff(y) >= 0).all()
     assert np.array_equal(
         y[x > source.lowest] + y[x > source.lowest][::-1],
@@ -177,7 +181,7 @@ def test_activation_error_is_below_2_to_the_minus_9(unit: PiecewiseLinear, word:
     )
 
 
-@pytest.mark.parametrize("unit", [SIGMOID, TANH])
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: f"{unit.name}-{unit.segments}")
 def test_float_and_fixed_activation_are_one_table(unit: PiecewiseLinear) -> None:
     source, output = FixedPoint(20, 15), FixedPoint(24, 22)
     x = np.arange(source.lowest, source.highest + 1, 7)
@@ -208,6 +212,8 @@ def test_cell_formats_are_checked() -> None:
         CellFormats(GATE, GATE, FixedPoint(16, 15))
     with pytest.raises(ValueError, match="peephole"):
         CellFormats(GATE, GATE, FixedPoint(16, 1), FixedPoint(12, 10))
+    with pytest.raises(ValueError, match="segments 24: must be one of 4, 8, 16, 32, 64"):
+        CellFormats(GATE, GATE, GATE, segments=24)
 
 
 def sigmoid(x: np.ndarray) -> np.ndarray:

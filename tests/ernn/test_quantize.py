@@ -106,6 +106,20 @@ def test_words_are_as_asked() -> None:
     assert formats.cell.cell.word_length == 15
 
 
+def test_segments_are_as_asked_and_come_back(tmp_path: Path) -> None:
+    _, _, fine, x = example("lstm", 4)
+    _, _, coarse, _ = example("lstm", 4, WordLengths(segments=8))
+    assert [layer.formats.cell.segments for layer in coarse.recurrent()] == [8, 8]
+    n = fine.quantize(x.numpy())
+    assert not np.array_equal(coarse.run(n), fine.run(n))
+    bundle.save(coarse, tmp_path)
+    assert np.array_equal(bundle.load(tmp_path).run(n), coarse.run(n))
+    edit_json(tmp_path, lambda c: [f["formats"]["cell"].pop("segments") for f in c["layers"][:2]])
+    assert np.array_equal(bundle.load(tmp_path).run(n), fine.run(n))  # an old one has 32
+    with pytest.raises(ValueError, match="segments 5: must be one of 4, 8, 16, 32, 64"):
+        WordLengths(segments=5)
+
+
 def test_formats_follow_the_ranges() -> None:
     torch.manual_seed(1)
     model = LSTM(INPUT, HIDDEN, block_size=4)
@@ -240,6 +254,9 @@ DAMAGES = {
     ),
     "layers.0.U is": lambda f: edit_tensors(
         f, lambda t: t.update({"layers.0.U": t["layers.0.U"][1:].copy()})
+    ),
+    "segments 5: must be one of": lambda f: edit_json(
+        f, lambda c: c["layers"][0]["formats"]["cell"].update(segments=5)
     ),
     "Q12.*holds -2048 to 2047": lambda f: edit_tensors(
         f, lambda t: t.update({"layers.0.U": t["layers.0.U"] + 4000})

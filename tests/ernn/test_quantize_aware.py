@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ernn import fixed
-from ernn.activations import SIGMOID, TANH
+from ernn.activations import sigmoid_and_tanh
 from ernn.asr import AcousticModel, Dataset, ModelConfig, TrainConfig, train
 from ernn.fixed import FixedPoint
 from ernn.quantize import WordLengths, calibrate, choose_formats, convert, to_integers
@@ -24,6 +24,7 @@ FORMS = {
     "gru-reset-before": {"cell": "gru", "reset_after": False},
 }
 LONG, SHORT, FINE = WordLengths(), WordLengths(6, 7, 9, 8), WordLengths(20, 20, 20, 20)
+COARSE = WordLengths(segments=8)
 
 
 def recogniser(form: str, block_size: int, both: bool = False, **options) -> AcousticModel:
@@ -83,13 +84,14 @@ def test_transforms_and_sums_are_those_of_the_integer_model(k: int) -> None:
         assert np.array_equal(from_words(ours, 10**6).numpy(), theirs.reshape(6, -1))
 
 
+@pytest.mark.parametrize("segments", [8, 32])
 @pytest.mark.parametrize("source", [FixedPoint(10, 5), FixedPoint(9, 6), FixedPoint(12, 4)])
-def test_units_are_those_of_the_integer_model(source: FixedPoint) -> None:
-    output = FixedPoint(8, 6)
-    lookup = Lookup((SIGMOID, TANH), source, output).double()
+def test_units_are_those_of_the_integer_model(source: FixedPoint, segments: int) -> None:
+    output, units = FixedPoint(8, 6), sigmoid_and_tanh(segments)
+    lookup = Lookup(units, source, output).double()
     codes = torch.arange(source.lowest, source.highest + 1.0, dtype=torch.float64)
     x = (codes * 2.0**-source.fraction_length).requires_grad_()
-    for n, unit in enumerate((SIGMOID, TANH)):
+    for n, unit in enumerate(units):
         places = lookup.places_(codes.clone(), lookup.start(n)).long()
         table = fixed.activation_table(unit, source, output)
         expected = output.to_float(fixed.activation(codes.long().numpy(), table))
@@ -101,7 +103,7 @@ def test_units_are_those_of_the_integer_model(source: FixedPoint) -> None:
 
 
 @pytest.mark.parametrize("both", [False, True], ids=["one-direction", "both"])
-@pytest.mark.parametrize("words", [LONG, SHORT], ids=["long", "short"])
+@pytest.mark.parametrize("words", [LONG, SHORT, COARSE], ids=["long", "short", "coarse"])
 @pytest.mark.parametrize("block_size", [1, 4, 8, 16])
 @pytest.mark.parametrize("form", FORMS)
 def test_forward_is_the_integer_model(
