@@ -10,9 +10,18 @@ import numpy as np
 from ernn.fixed import Integers
 from ernn.quantize import IntegerModel, OfflineModel
 from hdl import compiler
-from hdl.compiler import compile_model, on_host
+from hdl.compiler import compile_model, on_core, on_host
 from hdl.config import CoreConfig, covering
 from hdl.simulate import Simulator
+
+
+def stages_of(model: IntegerModel | OfflineModel) -> OfflineModel:
+    """Cut a model into programs; one for streams is the core's part and then the host's."""
+    if isinstance(model, OfflineModel):
+        return model
+    network = on_core(model)
+    host = IntegerModel(model.layers[len(network.layers) :])
+    return OfflineModel(((network,), (host,)))
 
 
 def configure(model: OfflineModel, n_pe: int, *, slices: int = 1, fold: int = 1) -> CoreConfig:

@@ -207,13 +207,18 @@ def train_shorter(result: Phase2, train_aware: TrainAware, folder: Path) -> None
         longer, words = words, one_bit_shorter(words)
         if words == longer:
             return
-        own = folder / "aware" / key(words)
+        own = aware_folder(folder, words)
         found = attempt(words, own / "trial.json", partial(train_aware, words, own))
         result.trainings.append(found)
         if not found.within(result.limit):
             return
         result.chosen, result.trained = found, True
         result.write(folder)
+
+
+def aware_folder(folder: Path, words: WordLengths) -> Path:
+    """Where a search in ``folder`` keeps the training in these words."""
+    return folder / "aware" / key(words)
 
 
 def one_bit_shorter(words: WordLengths) -> WordLengths:

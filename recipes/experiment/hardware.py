@@ -14,7 +14,7 @@ from ernn.fixed import Integers
 from ernn.quantize import IntegerModel, OfflineModel
 from hdl import offline
 from hdl.accelerator import image
-from hdl.compiler import compile_model, on_core, on_host
+from hdl.compiler import compile_model, on_host
 from hdl.config import CoreConfig
 from hdl.convert import write_accelerator, write_hex
 from hdl.program import Program
@@ -41,7 +41,7 @@ def simulate(folder: Path, settings: Settings, out: Path, results: dict[str, Res
     (test_set,) = datasets(out, settings, ["test"])
     places = np.linspace(0, len(test_set) - 1, settings.hardware.utterances).round().astype(int)
     frames = [model.quantize(test_set.features[i].numpy()) for i in places]  # (time, input_size)
-    stages = stages_of(model)
+    stages = offline.stages_of(model)
     bench = Bench(offline.configure(stages, settings.hardware.n_pe), folder / "simulators")
     outputs = through(stages, frames, bench)
     write_rtl(bench.programs, [x[:BENCH_FRAMES] for x in frames[:2]], folder / "rtl")
@@ -62,15 +62,6 @@ def simulate(folder: Path, settings: Settings, out: Path, results: dict[str, Res
         "resources": {name: resources[name] for name in ("dsp", "lut", "ff", "bram36")},
         "example": example(model_file(out, results), model, test_set, places[0], outputs[0]),
     }
-
-
-def stages_of(model: IntegerModel | OfflineModel) -> OfflineModel:
-    """Cut a model into programs; one for streams is the core's part and then the host's."""
-    if isinstance(model, OfflineModel):
-        return model
-    network = on_core(model)
-    host = IntegerModel(model.layers[len(network.layers) :])
-    return OfflineModel(((network,), (host,)))
 
 
 class Bench:

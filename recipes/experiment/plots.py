@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ernn.activations import SIGMOID, TANH
+from ernn.activations import sigmoid_and_tanh
 from ernn.fixed import FixedPoint, activation, activation_table
 from ernn.quantize import WordLengths
 from recipes.experiment.stage import Result
@@ -15,7 +15,7 @@ from recipes.experiment.stage import Result
 matplotlib.use("Agg")
 
 
-def draw(results: dict[str, Result], words: WordLengths, folder: Path) -> None:
+def draw(results: dict[str, Result], folder: Path) -> None:
     """Write all pictures to ``folder``."""
     from matplotlib import pyplot as plt
 
@@ -30,7 +30,7 @@ def draw(results: dict[str, Result], words: WordLengths, folder: Path) -> None:
         picture(axes)
         _save(figure, folder / f"{name}.png")
     figure, grid = plt.subplots(2, 2, figsize=(9, 5), layout="constrained", sharex="col")
-    activations(grid, words)
+    activations(grid, WordLengths(**results["phase2"]["words"]))
     _save(figure, folder / "activations.png")
 
 
@@ -84,7 +84,7 @@ def activations(grid: np.ndarray, words: WordLengths) -> None:
     """Each piece-wise linear unit in fixed point, and below it its error."""
     source, output = FixedPoint(words.preactivation, words.preactivation - 5), words.gate
     x = source.to_float(np.arange(source.lowest, source.highest + 1, 8))
-    for column, unit in enumerate((SIGMOID, TANH)):
+    for column, unit in enumerate(sigmoid_and_tanh(words.segments)):
         y = output.to_float(activation(source.quantize(x), activation_table(unit, source, output)))
         exact = np.array([unit.function(v) for v in x])
         above, below = grid[:, column]

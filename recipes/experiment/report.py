@@ -19,7 +19,7 @@ from recipes.experiment.stage import Result
 def write(folder: Path, settings: Settings, out: Path, results: dict[str, Result]) -> Result:
     """Write the report next to the stages; its text is returned too."""
     summary = summarise(settings, results)
-    plots.draw(results, settings.quantize, folder)
+    plots.draw(results, folder)
     text = markdown(settings, summary, results)
     with atomic(out / "results.json") as new:
         new.write_text(json.dumps(summary, indent=1) + "\n")
@@ -59,6 +59,7 @@ def summarise(settings: Settings, results: dict[str, Result]) -> dict[str, Any]:
             "layers": settings.model.num_layers,
             "bidirectional": settings.model.bidirectional,
             "block_size": phase1["chosen"],
+            "words": phase2["words"],
         },
         "parameters": {
             "dense": dense["parameters"],
@@ -146,6 +147,8 @@ def markdown(settings: Settings, summary: dict[str, Any], results: dict[str, Res
             "",
             f"Block size {phase1['chosen']}: {phase1['reason']}. Compression is that of the "
             "recurrent layers.",
+            "",
+            f"Word lengths (Phase II): {phase2['verdict']}. `phase2/phase2.md` has every trial.",
             "",
             f"- dense baseline: test {dense['score']}",
             f"- dense control: test {phase1['control']['score']}",

@@ -53,6 +53,21 @@ class Compress:
 
 
 @dataclass(frozen=True)
+class Quantize(WordLengths):
+    """Phase II: the longest words, where the search begins, and what it may cost."""
+
+    weight: int = 16
+    budget: float = 0.3  # points of dev PER that quantization may cost against the float model
+    aware_epochs: int = 0  # of quantization-aware training; 0 is none
+    aware_rate: float = 1e-3  # its learning rate, which falls to 0
+
+    @property
+    def longest(self) -> WordLengths:
+        """Where the search begins."""
+        return WordLengths(**{f.name: getattr(self, f.name) for f in fields(WordLengths)})
+
+
+@dataclass(frozen=True)
 class Hardware:
     """What is simulated and synthesized."""
 
@@ -71,7 +86,7 @@ class Settings(Generic[C]):
     model: ModelConfig
     train: TrainConfig
     compress: Compress
-    quantize: WordLengths
+    quantize: Quantize
     hardware: Hardware
 
 
@@ -107,7 +122,7 @@ def read_settings(path: Path, seed: int | None, corpus: type[C]) -> Settings[C]:
             model=_table(ModelConfig, content, "model", **given),
             train=_table(TrainConfig, content, "train", seed=seed, **augment),
             compress=_table(Compress, content, "compress"),
-            quantize=_table(WordLengths, content, "quantize"),
+            quantize=_table(Quantize, content, "quantize"),
             hardware=_table(Hardware, content, "hardware"),
         )
         if rest := content.keys() - {field.name for field in fields(Settings)} - augment.keys():

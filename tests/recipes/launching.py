@@ -30,6 +30,8 @@ admm_epochs = 2
 admm_rho = 1e-3
 admm_rho_end = 0.1
 [quantize]
+budget = 5.0
+aware_epochs = 0
 [hardware]
 n_pe = 4
 utterances = 3

@@ -14,7 +14,7 @@ from hdl import offline
 from hdl.program import Program
 from hdl.simulate import Run
 from recipes.experiment import hardware
-from recipes.experiment.hardware import Bench, stages_of, through, write_rtl
+from recipes.experiment.hardware import Bench, through, write_rtl
 from recipes.experiment.phase2 import quantities, recurrent_layers
 
 INPUT, HIDDEN, CLASSES = 10, 9, 5
@@ -45,7 +45,7 @@ def test_what_goes_through_the_programs_is_the_integer_models(
     bidirectional: bool, utterances: list[torch.Tensor], no_tools: None, tmp_path: Path
 ) -> None:
     model = quantized(bidirectional)
-    stages = stages_of(model)
+    stages = offline.stages_of(model)
     bench = bench_of(stages, tmp_path)
     frames = [model.quantize(u.numpy()) for u in utterances]
     for got, x in zip(through(stages, frames, bench), frames, strict=True):
@@ -74,7 +74,7 @@ def test_a_word_that_differs_is_counted(
 
     monkeypatch.setattr(hardware, "Simulator", Faulty)
     model = quantized(True)
-    stages = stages_of(model)
+    stages = offline.stages_of(model)
     bench = bench_of(stages, tmp_path)
     through(stages, [model.quantize(u.numpy()) for u in utterances], bench)
     assert bench.mismatches == len(bench.programs) == 4

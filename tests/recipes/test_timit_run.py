@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,11 @@ from launching import BUILT_IN, RECIPES, STAGES, finish, start, wait_for, write_
 
 from data_prep.features import load_statistics
 from data_prep.phones import PHONES_39, PHONES_61, timit_set
+from ernn import bundle
 from ernn.asr import AcousticModel, transcribe
 from ernn.asr.recogniser import Recogniser
+from ernn.explore.phase2 import one_bit_shorter
+from ernn.quantize import WordLengths
 from recipes.experiment import speech
 from recipes.experiment.settings import Settings
 from recipes.timit import run as timit
@@ -24,7 +28,7 @@ from recipes.timit.run import Options
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("settings") / "small.toml"
-    return write_settings(path, f"phones = 61\n{BUILT_IN}")
+    return write_settings(path, f"phones = 61\n{BUILT_IN}", aware_epochs=1)
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +42,7 @@ def whole(config: Path, no_tools: None, tmp_path_factory: pytest.TempPathFactory
 def test_results_and_report(whole: Path) -> None:
     results = json.loads((whole / "results.json").read_text())
     shape = {"cell": "lstm", "hidden": 24, "layers": 2, "bidirectional": False, "block_size": 8}
-    assert results["model"] == shape
+    assert {key: results["model"][key] for key in shape} == shape
     assert (results["corpus"], results["seed"]) == ("built-in", 3)
     assert results["utterances"] == {"train": 24, "dev": 8, "test": 8}
     assert set(results["per"]["circulant"]) == {"4", "8"}
@@ -107,6 +111,20 @@ def test_the_recogniser_it_leaves_transcribes(
         lines = capsys.readouterr().out.splitlines()
         assert lines
         assert {line.split()[-1] for line in lines} <= {*PHONES_61}
+
+
+def test_word_lengths_are_searched_and_trained(whole: Path) -> None:
+    found = json.loads((whole / "phase2" / "phase2.json").read_text())
+    words = json.loads((whole / "results.json").read_text())["model"]["words"]
+    assert words == found["chosen"]["words"]
+    assert words["weight"] < 16
+    shortest = WordLengths(**found["steps"][-1]["taken"]["words"])
+    assert found["trainings"][0]["words"] == asdict(one_bit_shorter(shortest))
+    model = bundle.load(whole / "phase2" / "bundle")
+    formats = [layer.formats for layer in model.recurrent()]
+    assert {fmt.weight_recurrent.word_length for fmt in formats} == {words["weight"]}
+    assert {fmt.cell.segments for fmt in formats} == {words["segments"]}
+    assert found["verdict"] in (whole / "RESULTS.md").read_text()
 
 
 def test_pictures_are_drawn(whole: Path) -> None:
