@@ -4,7 +4,8 @@
    above: the largest k whose core is at least ``least_gain`` times cheaper than that of the block
    size before; beyond it a larger k costs accuracy and saves next to nothing.
 2. LSTM: the largest k between the bounds whose dev PER is within the budget, by bisection.
-3. GRU at that k, if its core is not dearer: taken if its dev PER is within the budget.
+3. GRU at that k, if its core is not dearer: taken if its dev PER is within the budget. An
+   exploration may begin with a GRU, and then has no such step.
 4. The input's (and the projection's) matrices at 2k, whose errors do not add up through time.
 
 The budget is in points of dev PER against a dense control that was trained as long; the control is
@@ -42,6 +43,7 @@ def explore(
     trainer: Trainer,
     folder: Path,
     *,
+    n_pe: int | None = None,
     least_gain: float = 1.1,
 ) -> Phase1:
     """Choose the recogniser to build, and write every decision with its evidence.
@@ -51,33 +53,38 @@ def explore(
     belongs to one hardware and one trainer, whose settings it does not know.
 
     Args:
-        base: an LSTM; its block size does not matter.
+        base: the recogniser; its block size does not matter.
         control: dev PER in percent of the dense control.
         budget: points of dev PER that may be lost against it.
         hardware: what can be built.
         trainer: trains a candidate.
         folder: where everything is kept.
+        n_pe: PEs of all cores; by default a block size has those that cost least.
         least_gain: how many times cheaper a block size must be than the one before it.
 
     Raises:
-        ValueError: the base is no LSTM, or a figure is out of its range.
+        ValueError: a figure is out of its range.
         CannotBuildError: the device has no room for any block size.
     """
-    if base.model.cell != "lstm":
-        raise ValueError(f"{base.shape}: Phase I starts from an LSTM and tries the GRU by itself")
     if budget < 0:
         raise ValueError(f"budget {budget}: must be 0 or more points of dev PER")
     if least_gain < 1:
         raise ValueError(f"least_gain {least_gain}: must be 1 or more")
     holds = dict(hardware.holds)
     result = Phase1(base, hardware.device, holds, control, budget, least_gain)
-    explorer = _Explorer(result, hardware, trainer, folder)
+    explorer = _Explorer(result, hardware, n_pe, trainer, folder)
     explorer.find_bounds()
     best = explorer.find_block_size()
-    best = explorer.try_gru(best)
+    if base.model.cell == "lstm":
+        best = explorer.try_gru(best)
     best = explorer.try_larger_inputs(best)
     explorer.conclude(best)
     return result
+
+
+def trial_folder(folder: Path, candidate: Candidate) -> Path:
+    """Where an exploration in ``folder`` has the training of a candidate."""
+    return folder / "trials" / candidate.key
 
 
 @dataclass(frozen=True)
@@ -92,9 +99,17 @@ class _Best:
 class _Explorer:
     """The steps of the exploration; ``result`` grows as they are taken."""
 
-    def __init__(self, result: Phase1, hardware: Hardware, trainer: Trainer, folder: Path):
+    def __init__(
+        self,
+        result: Phase1,
+        hardware: Hardware,
+        n_pe: int | None,
+        trainer: Trainer,
+        folder: Path,
+    ):
         self.result = result
         self.hardware = hardware
+        self.n_pe = n_pe
         self.trainer = trainer
         self.folder = folder
 
@@ -102,11 +117,12 @@ class _Explorer:
 
     def answer(self, candidate: Candidate) -> Answer:
         """Ask the hardware, once."""
-        path = self.folder / "hardware" / f"{self.hardware.device}-{candidate.key}.json"
+        name = self.hardware.device if self.n_pe is None else f"{self.hardware.device}-{self.n_pe}"
+        path = self.folder / "hardware" / f"{name}-{candidate.key}.json"
 
         def ask() -> dict[str, Any]:
             try:
-                return asdict(Answer(self.hardware(candidate)))
+                return asdict(Answer(self.hardware(candidate, self.n_pe)))
             except CannotBuildError as error:
                 return asdict(Answer(error.nearest, str(error)))
 
@@ -116,7 +132,7 @@ class _Explorer:
 
     def train(self, candidate: Candidate) -> Trained:
         """Train a candidate, once."""
-        folder = self.folder / "trials" / candidate.key
+        folder = trial_folder(self.folder, candidate)
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / "trial.json"
         return Trained(**kept(path, lambda: asdict(self.trainer(candidate, folder))))

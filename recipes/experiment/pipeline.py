@@ -40,8 +40,8 @@ def run(prepare: Stage, settings: Settings, out: Path, start: str | None) -> Non
         Stage(
             "phase1",
             lambda folder, _: phase1.explore(folder, settings, out),
-            settings.compress,
-            lambda r: f"block size {r['chosen']}, {r['reason']}",
+            [settings.compress, settings.quantize.longest, settings.hardware],
+            lambda r: r["verdict"],
         ),
         Stage(
             "phase2",

@@ -47,6 +47,7 @@ def training(axes: Axes, results: dict[str, Result]) -> None:
     axes.plot(range(1, len(baseline) + 1), baseline, label="dense baseline")
     runs = {"dense control": results["phase1"]["control"]}
     runs |= {f"k = {k}": run for k, run in results["phase1"]["variants"].items()}
+    runs |= results["phase1"]["others"]
     for label, run in runs.items():
         pers = [epoch["dev_per"] for epoch in run["history"]]
         axes.plot(len(baseline) + np.arange(1, len(pers) + 1), pers, label=label)
@@ -59,11 +60,16 @@ def compression(axes: Axes, results: dict[str, Result]) -> None:
     phase1, phase2 = results["phase1"], results["phase2"]
     control = phase1["control"]
     models = [control, *phase1["variants"].values()]
-    ratio = [control["recurrent_parameters"] / m["recurrent_parameters"] for m in models]
+
+    def saved(model: Result) -> float:
+        return control["recurrent_parameters"] / model["recurrent_parameters"]
+
+    ratio = [saved(m) for m in models]
     for split in ("dev", "test"):
         axes.plot(ratio, [m[split] for m in models], "o-", label=f"float, {split}")
-    chosen = [*phase1["variants"]].index(str(phase1["chosen"])) + 1
-    axes.plot(ratio[chosen], phase2["test"], "kx", ms=10, label="integer model, test")
+    for marker, (name, m) in zip("sd^v", phase1["others"].items(), strict=False):
+        axes.plot(saved(m), m["test"], f"C2{marker}", label=f"{name}, test")
+    axes.plot(saved(phase1["chosen"]), phase2["test"], "kx", ms=10, label="integer model, test")
     for x, m, label in zip(ratio, models, ["dense", *phase1["variants"]], strict=True):
         text = label if label == "dense" else f"k = {label}"
         axes.annotate(text, (x, m["test"]), (-6, 6), textcoords="offset points", ha="right")

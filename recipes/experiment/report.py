@@ -32,7 +32,7 @@ def summarise(settings: Settings, results: dict[str, Result]) -> dict[str, Any]:
     """Return every figure of the tables, in plain keys."""
     dense, phase1 = results["dense"], results["phase1"]
     phase2, hardware = results["phase2"], results["hardware"]
-    chosen = phase1["variants"][str(phase1["chosen"])]
+    chosen = phase1["chosen"]
     return {
         "corpus": results["prepare"]["corpus"],
         "note": results["prepare"]["note"],
@@ -54,11 +54,11 @@ def summarise(settings: Settings, results: dict[str, Result]) -> dict[str, Any]:
         },
         "per_beam": {name: r["per"] for name, r in results["beam"]["test"]["beam"].items()},
         "model": {
-            "cell": settings.model.cell,
+            "cell": chosen["cell"],
             "hidden": settings.model.hidden_size,
             "layers": settings.model.num_layers,
             "bidirectional": settings.model.bidirectional,
-            "block_size": phase1["chosen"],
+            "block_size": chosen["block_size"],
             "words": phase2["words"],
         },
         "parameters": {
@@ -94,9 +94,11 @@ def markdown(settings: Settings, summary: dict[str, Any], results: dict[str, Res
     phase2, hardware, beam = results["phase2"], results["hardware"], results["beam"]
     sizes = " / ".join(map(str, prepare["utterances"].values()))
     rtl, resources = summary["rtl"], summary["resources"]
-    model = summary["model"]
-    name = f"{model['cell'].upper()} {model['layers']} x {model['hidden']}"
-    name += ", both directions" * model["bidirectional"]
+    model, chosen = summary["model"], phase1["chosen"]
+
+    def name(cell: str) -> str:
+        both = ", both directions" * model["bidirectional"]
+        return f"{cell.upper()} {model['layers']} x {model['hidden']}{both}"
 
     def row(label: str, k: int, run: Result, integer: str = "", core: str = " | | | | ") -> str:
         ratio = dense["recurrent_parameters"] / run["recurrent_parameters"]
@@ -114,16 +116,15 @@ def markdown(settings: Settings, summary: dict[str, Any], results: dict[str, Res
         f"{resources['bram36']:g} | {resources['lut']:,}"
     )
     rows = [
-        row(f"{name}, dense baseline", 1, dense),
-        row(f"{name}, dense control", 1, phase1["control"]),
+        row(f"{name(settings.model.cell)}, dense baseline", 1, dense),
+        row(f"{name(settings.model.cell)}, dense control", 1, phase1["control"]),
     ]
-    for k, run in phase1["variants"].items():
-        last = int(k) == phase1["chosen"]
-        rows.append(
-            row(f"{name}{', chosen' if last else ''}", int(k), run)
-            if not last
-            else row(f"**{name}, chosen**", int(k), run, f"{phase2['test']:.2f}", core)
-        )
+    for run in (*phase1["variants"].values(), *phase1["others"].values()):
+        label, k = name(run["cell"]), run["block_size"]
+        if run["folder"] == chosen["folder"]:
+            rows.append(row(f"**{label}, chosen**", k, run, f"{phase2['test']:.2f}", core))
+        else:
+            rows.append(row(label, k, run))
     example = [f"{key:10}{' '.join(hardware['example'][key])}" for key in EXAMPLE]
     seconds = ", ".join(f"{stage} {value:.0f}" for stage, value in summary["seconds"].items())
     return "\n".join(
@@ -145,14 +146,15 @@ def markdown(settings: Settings, summary: dict[str, Any], results: dict[str, Res
             "|---|---|---|---|---|---|---|---|---|---|---|---|",
             *rows,
             "",
-            f"Block size {phase1['chosen']}: {phase1['reason']}. Compression is that of the "
-            "recurrent layers.",
+            f"Phase I chose {phase1['verdict']}. `phase1/explore/phase1.md` has its evidence. "
+            "Compression is that of the recurrent layers.",
             "",
-            f"Word lengths (Phase II): {phase2['verdict']}. `phase2/phase2.md` has every trial.",
+            f"Phase II chose {phase2['verdict']}. `phase2/phase2.md` has every trial.",
             "",
             f"- dense baseline: test {dense['score']}",
             f"- dense control: test {phase1['control']['score']}",
             *[f"- k = {k}: test {run['score']}" for k, run in phase1["variants"].items()],
+            *[f"- {other}: test {run['score']}" for other, run in phase1["others"].items()],
             f"- integer model: test {phase2['score']}",
             "",
             "## Decoding",

@@ -71,6 +71,8 @@ class Quantize(WordLengths):
 class Hardware:
     """What is simulated and synthesized."""
 
+    device: str  # the FPGA that Phase I explores
+    measured: bool  # Phase I: cores synthesized and simulated; else their estimate and schedule
     n_pe: int
     utterances: int  # whole test utterances through the RTL
     calibration_utterances: int  # training utterances that choose the formats

@@ -225,22 +225,34 @@ def test_candidates_have_names_of_their_own():
 
 
 @pytest.mark.parametrize(
-    ("base", "options", "message"),
+    ("options", "message"),
     [
-        (
-            Candidate(ModelConfig(input_size=4, cell="gru")),
-            {},
-            "GRU 2 x 256: Phase I starts from an LSTM",
-        ),
-        (BASE, {"budget": -1.0}, r"budget -1.0: must be 0 or more"),
-        (BASE, {"least_gain": 0.5}, "least_gain 0.5: must be 1 or more"),
+        ({"budget": -1.0}, r"budget -1.0: must be 0 or more"),
+        ({"least_gain": 0.5}, "least_gain 0.5: must be 1 or more"),
     ],
 )
-def test_bad_arguments_are_told(tmp_path, base, options, message):
+def test_bad_arguments_are_told(tmp_path, options, message):
     options = {"budget": BUDGET, **options}
     budget = options.pop("budget")
     with pytest.raises(ValueError, match=message):
-        explore(base, CONTROL, budget, Hardware(COSTS), Trainer(PERS), tmp_path, **options)
+        explore(BASE, CONTROL, budget, Hardware(COSTS), Trainer(PERS), tmp_path, **options)
+
+
+def test_a_gru_may_be_the_base_and_is_not_tried_again(tmp_path):
+    trainer = Trainer(PERS)
+    result = explore(BASE.shaped(cell="gru"), CONTROL, BUDGET, Hardware(COSTS), trainer, tmp_path)
+    assert {cell for cell, _ in trainer.trained} == {"gru"}
+    assert result.chosen == BASE.shaped(cell="gru", block_size=8)
+
+
+def test_all_cores_may_have_the_same_pes(tmp_path):
+    class Fixed(Hardware):
+        def __call__(self, candidate, n_pe=None):
+            assert n_pe == 16
+            return super().__call__(candidate)
+
+    explore(BASE, CONTROL, BUDGET, Fixed(COSTS), Trainer(PERS), tmp_path, n_pe=16)
+    assert all("-16-" in path.name for path in (tmp_path / "hardware").iterdir())
 
 
 def test_a_device_without_room_is_told(tmp_path):

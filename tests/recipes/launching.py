@@ -33,6 +33,8 @@ admm_rho_end = 0.1
 budget = 5.0
 aware_epochs = 0
 [hardware]
+device = "xcku060"
+measured = false
 n_pe = 4
 utterances = 3
 calibration_utterances = 8

@@ -78,7 +78,11 @@ def test_all_phases_share_the_epochs_and_one_fall_of_the_rate(tmp_path: Path) ->
         ("seed = 0", "", "no 'seed'"),
         ("[hardware]", "[software]", "no 'hardware'"),
         ("seed = 0", "seed = 0\nspeed = 3", "unknown table 'speed'"),
-        ("n_pe = ", "n_pes = ", "[hardware] has an unknown 'n_pes'; known are n_pe, utterances"),
+        (
+            "n_pe = ",
+            "n_pes = ",
+            "[hardware] has an unknown 'n_pes'; known are device, measured, n_pe, utterances",
+        ),
         ("hidden_size = 256", "hidden_size = 25.6", "[model] hidden_size is 25.6; it must be int"),
         ("hidden_size = 256", "hidden_size = true", "[model] hidden_size is True; it must be int"),
         ('cell = "lstm"', 'cell = "rnn"', "[model] cell is 'rnn'"),
