@@ -1,62 +1,22 @@
 """The ablation on a few random utterances of two seeds."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
-import torch
-from safetensors.numpy import save_file
 
-from data_prep import manifest
-from data_prep.manifest import Utterance
 from ernn.asr import AcousticModel
 from recipes.experiment import ablation
 from recipes.experiment.ablation import Arguments, table, variations
 from recipes.experiment.settings import read_settings
 from recipes.timit.run import Corpus
 
-DEFAULT = Path(__file__).parents[2] / "recipes" / "timit" / "default.toml"
 
-
-@pytest.fixture
-def config(tmp_path: Path) -> Path:
-    """Small settings."""
-    text = DEFAULT.read_text().replace("hidden_size = 256", "hidden_size = 16")
-    text = text.replace("num_layers = 2", "num_layers = 1").replace("epochs = 16 ", "epochs = 5 ")
-    path = tmp_path / "settings.toml"
-    path.write_text(text.replace("admm_epochs = 3", "admm_epochs = 1"))
-    return path
-
-
-@pytest.fixture
-def runs(tmp_path: Path, config: Path) -> tuple[Path, ...]:
-    """What run.py leaves, of two seeds."""
-    folders = []
-    for seed in (0, 1):
-        rng, out = np.random.default_rng(seed), tmp_path / f"seed{seed}"
-        for split, count in (("train", 8), ("dev", 3), ("test", 3)):
-            names = [f"{split}{n}" for n in range(count)]
-            phones = "h#", "aa", "t", "iy"
-            utterances = [Utterance(name, "none", 0.0, 1.0, "s", "", phones) for name in names]
-            manifest.write(utterances, out / "prepare" / "manifests" / f"{split}.jsonl")
-            frames = {name: rng.standard_normal((9, 160), np.float32) for name in names}
-            (out / "features").mkdir(exist_ok=True)
-            save_file(frames, out / "features" / f"{split}.safetensors")
-        torch.manual_seed(seed)
-        model = AcousticModel(read_settings(config, seed, Corpus).model)
-        model.save(out / "dense" / "model.safetensors")
-        (out / "phase1").mkdir()
-        control = {"control": {"dev": 10.0, "test": 20.0 + seed}}
-        (out / "phase1" / "result.json").write_text(json.dumps(control))
-        (out / "results.json").write_text(json.dumps({"seed": seed}))
-        folders.append(out)
-    return tuple(folders)
-
-
-def test_every_variation_is_trained_once_for_each_seed(runs, config, monkeypatch) -> None:
+def test_every_variation_is_trained_once_for_each_seed(
+    small_runs, small_config, monkeypatch
+) -> None:
     monkeypatch.setattr(ablation, "in_parallel", lambda work, tasks: [work(t) for t in tasks])
+    runs, config = small_runs, small_config
     arguments = Arguments(runs, config, block_size=8)
     text = ablation.run(arguments, Corpus)
     lines = text.splitlines()
