@@ -138,8 +138,8 @@ class Session:
         self._send(np.array([len(blocks), expected], "<u4"))
         self._send(np.hstack(columns))
         accepted = self._receive(len(blocks))
-        given = self._receive(expected * (2 + ports["m_axis_tdata"].words))
-        given = given.reshape(expected, -1)  # cycle, last, data
+        width = 2 + ports["m_axis_tdata"].words  # cycle, last, data
+        given = self._receive(expected * width).reshape(expected, width)
         last = np.arange(1, expected + 1) % program.output_blocks == 0
         if not np.array_equal(given[:, 1], last):
             raise SimulationError("accelerator: TLAST is not in exactly each frame's last block")
