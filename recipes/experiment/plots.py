@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ernn.activations import SIGMOID, TANH
+from ernn.activations import sigmoid_and_tanh
 from ernn.fixed import FixedPoint, activation, activation_table
 from ernn.quantize import WordLengths
 from recipes.experiment.stage import Result
@@ -84,7 +84,7 @@ def activations(grid: np.ndarray, words: WordLengths) -> None:
     """Each piece-wise linear unit in fixed point, and below it its error."""
     source, output = FixedPoint(words.preactivation, words.preactivation - 5), words.gate
     x = source.to_float(np.arange(source.lowest, source.highest + 1, 8))
-    for column, unit in enumerate((SIGMOID, TANH)):
+    for column, unit in enumerate(sigmoid_and_tanh(words.segments)):
         y = output.to_float(activation(source.quantize(x), activation_table(unit, source, output)))
         exact = np.array([unit.function(v) for v in x])
         above, below = grid[:, column]
