@@ -91,7 +91,7 @@ def test_every_input(guard_bits, simulators, tmp_path):
 
 def test_every_input_of_other_segments(tmp_path):
     units = [c for unit in CUT for c in cases(unit, 0)]
-    fewest, most = CUT[-4], CUT[-1]
+    fewest, most = CUT[0], CUT[-1]
     check([*units, *cases(fewest, 0, relaxed=True), *cases(most, 0, relaxed=True)], tmp_path)
 
 
