@@ -154,7 +154,8 @@ def activation(clk, x, y, unit, control, choice=None, early=None, shift=0, relax
 
     Latency, resources
         ``activation_latency(relaxed)`` cycles, a value a cycle: clip, look up, multiply, add; 1
-        DSP, and for 32 segments a LUT a bit of the table, two where there are two functions.
+        DSP, and for each bit of the table, which has two words a segment of every function, a LUT
+        up to 64 words, 2 to 7 for 128 and 14 for 256.
 
     Ports
         x : a word of any length, before saturation

@@ -379,6 +379,8 @@ def check_layer(n: int, layer: IntegerLayer, cfg: CoreConfig) -> None:
     )
     if cell.gate != cfg.gate:
         raise ValueError(f"{what}: gates {cell.gate}; the core has {cfg.gate}")
+    if cell.segments != cfg.segments:
+        raise ValueError(f"{what}: segments {cell.segments}; the core has {cfg.segments}")
     word_length("output", formats.output, cfg.activation)
     if isinstance(layer, IntegerLSTM):
         word_length("cell", cell.cell, cfg.cell)
@@ -558,6 +560,7 @@ def configure(
             ),
             0,
         ),
+        segments=formats[0].cell.segments if formats else CoreConfig.segments,
         streams=streams,
     )
     compiler, _ = _lay_out(model, cfg, streams)

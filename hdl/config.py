@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from ernn.activations import check_segments
 from ernn.fixed import FixedPoint
 
 BLOCK_SIZES = 4, 8, 16, 32
@@ -65,6 +66,8 @@ class CoreConfig:
         accumulator_shift: fraction bits that the rounding of the sums drops.
         preactivation_fraction, cell_fraction: fraction lengths of P and C.
         peephole_shift: fraction bits that the rounding of a peephole's product drops.
+        segments: pieces of the positive half-axis that sigmoid and tanh have, of
+            :data:`ernn.activations.SEGMENTS`.
         weight_depth: words of a PE's weight memory.
         column_depth: spectra of a frame that the spectrum memory holds.
         cell_depth: words of a slice's memories of biases, peepholes and states.
@@ -93,6 +96,7 @@ class CoreConfig:
     preactivation_fraction: Span = Span(9, 12)
     cell_fraction: Span = Span(9, 12)
     peephole_shift: Span = Span(8, 15)
+    segments: int = field(default=32, repr=False)
     weight_depth: int = 512
     column_depth: int = 256
     cell_depth: int = 128
@@ -115,6 +119,7 @@ class CoreConfig:
         unknown = [cell for cell in self.cells if cell not in CELLS]
         if unknown:
             raise ValueError(f"cells {unknown}: the core has {', '.join(CELLS)}")
+        check_segments(self.segments)
         if self.accumulator_length > ACCUMULATOR_LIMIT:
             raise ValueError(
                 f"accumulator of {self.accumulator_length} bits: the core has {ACCUMULATOR_LIMIT}"
@@ -191,11 +196,13 @@ def covering(configs: Sequence[CoreConfig]) -> CoreConfig:
     """The smallest core that has what each of some cores has.
 
     Raises:
-        ValueError: they have different block sizes.
+        ValueError: they have different block sizes, or those that have cells different segments.
     """
     sizes = sorted({cfg.block_size for cfg in configs})
-    if len(sizes) > 1:
-        raise ValueError(f"block sizes {' and '.join(map(str, sizes))}: a core has one")
+    segments = sorted({cfg.segments for cfg in configs if cfg.cells}) or [CoreConfig.segments]
+    for what, values in (("block sizes", sizes), ("numbers of segments", segments)):
+        if len(values) > 1:
+            raise ValueError(f"{what} {' and '.join(map(str, values))}: a core has one")
 
     def both(values: Sequence[Any]) -> Any:
         if isinstance(values[0], Span):
@@ -204,6 +211,5 @@ def covering(configs: Sequence[CoreConfig]) -> CoreConfig:
             return tuple(cell for cell in CELLS if any(cell in v for v in values))
         return max(values)
 
-    return CoreConfig(
-        **{f.name: both([getattr(c, f.name) for c in configs]) for f in fields(CoreConfig)}
-    )
+    found = {f.name: both([getattr(c, f.name) for c in configs]) for f in fields(CoreConfig)}
+    return CoreConfig(**found | {"segments": segments[0]})

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 from myhdl import always_comb, block, concat
 
-from ernn.activations import SIGMOID, TANH
+from ernn.activations import sigmoid_and_tanh
 from hdl.activation import Controls, Unit, controls
 from hdl.arith import bit, bits, constant, rom, word
 
@@ -18,12 +18,13 @@ LIMITS_LATENCY = 1
 
 def units(cfg):
     """The piece-wise linear units: of gates, the LSTM's g, the GRU's n, and the cell state."""
+    sigmoid, tanh = sigmoid_and_tanh(cfg.segments)
     before, gate = (cfg.preactivation, cfg.preactivation_fraction), cfg.gate
     return SimpleNamespace(
-        gate=Unit((SIGMOID,), *before, gate),
-        candidate=Unit((TANH,), *before, gate),
-        g=Unit((TANH, SIGMOID), *before, gate),
-        cell=Unit((TANH,), cfg.cell, cfg.cell_fraction, gate),
+        gate=Unit((sigmoid,), *before, gate),
+        candidate=Unit((tanh,), *before, gate),
+        g=Unit((tanh, sigmoid), *before, gate),
+        cell=Unit((tanh,), cfg.cell, cfg.cell_fraction, gate),
     )
 
 

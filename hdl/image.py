@@ -46,8 +46,12 @@ class Error(IntEnum):
 
 
 def signature(cfg: CoreConfig) -> int:
-    """The 32 bits that tell a core of one configuration from the others."""
-    return zlib.crc32(repr(cfg).encode())
+    """The 32 bits that tell a core of one configuration from the others.
+
+    32 segments are not told: cores had them before there was a choice.
+    """
+    told = "" if cfg.segments == CoreConfig.segments else f", {cfg.segments} segments"
+    return zlib.crc32(f"{cfg}{told}".encode())
 
 
 def entry_words(data_bits: int) -> int:

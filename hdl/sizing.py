@@ -156,9 +156,14 @@ def estimate(cfg: CoreConfig, family: Family) -> Estimate:
 
 LATTICE = {
     **{"pe_group": (3.0, 1.0), "row": (1.3, 1.5), "rfft": (1.1, 2.2), "linear_lane": (2.8, 1.0)},
-    **{"lstm_lane": (2.15, 2.2), "gru_lane": (2.1, 2.15), "accelerator": (1.85, 1.3)},
+    "accelerator": (1.85, 1.3),
 }
 """LUTs of four inputs for one of six, and flip-flops where Xilinx has shift registers."""
+LATTICE_LANES = {
+    "lstm_lane": (2.2, {4: (1.45, 0), 8: (1.65, 0), 16: (1.85, 0), 32: (2.15, 0.5), 64: (1.3, 3)}),
+    "gru_lane": (2.15, {4: (1.3, 0), 8: (1.5, 0), 16: (1.65, 0), 32: (2.1, 0), 64: (1.4, 1.5)}),
+}
+"""Flip-flops as above; by segments LUTs as above, and block RAMs of tables."""
 
 
 def _lattice(name: str, one: Resources, cfg: CoreConfig) -> Resources:
@@ -169,9 +174,12 @@ def _lattice(name: str, one: Resources, cfg: CoreConfig) -> Resources:
         lut += (5 * cfg.products * weight // 2) * (word > ECP5.multiplier[0])
         ff = 2 * (cfg.sums_bits + cfg.products * (word + weight) + cfg.block_size * cfg.weight)
         return replace(one, lut=one.lutram + lut, ff=ff)
-    luts, ffs = LATTICE[name]
+    if name in LATTICE_LANES:
+        ffs, by_segments = LATTICE_LANES[name]
+        luts, bram36 = by_segments[cfg.segments]
+    else:
+        (luts, ffs), bram36 = LATTICE[name], one.bram36
     lut = one.lutram + round(luts * (one.lut - one.lutram))
-    bram36 = 0.5 if name == "lstm_lane" else one.bram36  # a table
     return replace(one, lut=lut, ff=round(ffs * one.ff), bram36=bram36)
 
 
@@ -180,6 +188,9 @@ ROW_LUT = {4: 2.86, 8: 5.5, 16: 7.1, 32: 8.7}
 ROW_FF = {4: 2.46, 8: 3.1, 16: 3.74, 32: 6.0}
 RFFT_LUT, RFFT_FF = {4: 1.8, 8: 4.2, 16: 6.0, 32: 7.8}, {4: 2.2, 8: 2.15, 16: 2.9, 32: 3.6}
 """LUTs and flip-flops of an FFT for each bit of its block."""
+LSTM_LUT = {4: 39, 8: 36, 16: 37, 32: 43, 64: 73}
+GRU_LUT = {4: 32, 8: 29, 16: 29, 32: 29, 64: 42}
+"""LUTs of a lane for each bit of its words by segments: a table of more than 64 words is costly."""
 
 
 def _row(cfg: CoreConfig, family: Family) -> Resources:
@@ -201,14 +212,16 @@ def _rfft(cfg: CoreConfig, family: Family) -> Resources:
 
 
 def _lstm_lane(cfg: CoreConfig) -> Resources:
-    width = max(cfg.row_length, cfg.cell)
+    width, lut = max(cfg.row_length, cfg.cell), LSTM_LUT[cfg.segments]
     if "peephole" in cfg.cells:
-        return Resources(dsp=LSTM_PRODUCTS + PEEPHOLE_PRODUCTS, lut=46 * width, ff=34 * width)
-    return Resources(dsp=LSTM_PRODUCTS, lut=43 * width, ff=31 * width)
+        dsp = LSTM_PRODUCTS + PEEPHOLE_PRODUCTS
+        return Resources(dsp=dsp, lut=(lut + 3) * width, ff=34 * width)
+    return Resources(dsp=LSTM_PRODUCTS, lut=lut * width, ff=31 * width)
 
 
 def _gru_lane(cfg: CoreConfig) -> Resources:
-    return Resources(dsp=GRU_PRODUCTS, lut=29 * cfg.row_length, ff=32 * cfg.row_length)
+    lut = GRU_LUT[cfg.segments] * cfg.row_length
+    return Resources(dsp=GRU_PRODUCTS, lut=lut, ff=32 * cfg.row_length)
 
 
 def _rest(cfg: CoreConfig, stored: Iterable[tuple[Memory, Resources]]) -> Resources:

@@ -140,6 +140,17 @@ def random_network(seed, block_size, *, word_lengths=(8, 8, 10, 10), layers=2, m
     return IntegerModel(tuple(stack))
 
 
+def cut(model, segments):
+    """The model with sigmoid and tanh of that many segments."""
+
+    def changed(layer):
+        cell = replace(layer.formats.cell, segments=segments)
+        return replace(layer, formats=replace(layer.formats, cell=cell))
+
+    recurrent = list(model.recurrent())
+    return IntegerModel(tuple(changed(n) if n in recurrent else n for n in model.layers))
+
+
 def extreme_models(model):
     """The model with the largest, the smallest, and alternating largest and smallest contents."""
     rng = np.random.default_rng(0)

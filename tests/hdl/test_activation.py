@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from checking import Case, check
+from checking import Case, check, resources
 from myhdl import block
 
 from ernn import fixed
-from ernn.activations import SIGMOID, TANH
+from ernn.activations import sigmoid_and_tanh
 from ernn.fixed import FixedPoint
 from hdl.activation import Controls, Unit, activation, activation_latency, controls
 from hdl.arith import bit, bits, word
@@ -23,12 +23,18 @@ UNITS = [
         (8, (3, 3), FixedPoint(8, 6)),
     )
 ]
+CUT = [  # segments of many steps and of one
+    (names, 8, Span(4, 6), FixedPoint(12, 10), segments)
+    for names in (("sigmoid",), ("tanh",), ("tanh", "sigmoid"))
+    for segments in (4, 8, 16, 64)
+]
 SETTLED = 2
 """Cycles until the controls are there."""
 
 
-def unit_of(names, *formats):
-    return Unit(tuple({"sigmoid": SIGMOID, "tanh": TANH}[name] for name in names), *formats)
+def unit_of(names, word_length, fractions, output, segments=32):
+    named = {unit.name: unit for unit in sigmoid_and_tanh(segments)}
+    return Unit(tuple(named[name] for name in names), word_length, fractions, output)
 
 
 @block
@@ -83,10 +89,25 @@ def test_every_input(guard_bits, simulators, tmp_path):
     check([*units, *cases(UNITS[-2], guard_bits, relaxed=True)], tmp_path, simulators)
 
 
+def test_every_input_of_other_segments(tmp_path):
+    units = [c for unit in CUT for c in cases(unit, 0)]
+    fewest, most = CUT[0], CUT[-1]
+    check([*units, *cases(fewest, 0, relaxed=True), *cases(most, 0, relaxed=True)], tmp_path)
+
+
 @pytest.mark.parametrize("simulator", ["icarus", "ghdl"])
 def test_small(simulator, request, tmp_path):
     request.getfixturevalue(simulator)
     check(cases(UNITS[-2], 1), tmp_path, [simulator])
+
+
+@pytest.mark.parametrize(("segments", "lut"), [(8, 47), (16, 46), (32, 45), (64, 97)])
+def test_resources(segments, lut, tmp_path):
+    """Of a sigmoid of one format: a LUT a bit up to 64 words."""
+    description = ("sigmoid",), 16, Span(11, 11), FixedPoint(16, 14), segments
+    found = resources([case(description, 0, 11, 0, relaxed=False)], tmp_path)
+    assert found.dsp == 1
+    assert found.lut == pytest.approx(lut, rel=0.1)  # Yosys' versions differ
 
 
 def test_one_format_costs_nothing():

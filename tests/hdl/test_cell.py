@@ -45,6 +45,7 @@ CONFIGS = [
 ]
 PLAIN = [replace(cfg, cells=("lstm", "gru")) for cfg in CONFIGS]
 RELAXED = [replace(cfg, relaxed=True) for cfg in (CONFIGS[1], PLAIN[2])]
+CUT = [replace(CONFIGS[2], segments=8), replace(PLAIN[1], segments=64)]
 SIZE = 100
 BEFORE, AFTER = 25, 30
 """Cycles before the first z and after the last: longer than any lane, so that they are empty."""
@@ -179,6 +180,7 @@ def lstm_run(cfg, f_preactivation, f_cell, shift, sigmoid_g=False, peephole=True
         cfg.gate,
         FixedPoint(cfg.cell, f_cell),
         FixedPoint(cfg.weight, shift + f_preactivation - f_cell),
+        cfg.segments,
     )
     values = operands(*[cfg.preactivation] * 8, cfg.cell, *[cfg.weight] * 3)
     if not peephole:
@@ -219,7 +221,8 @@ def lstm_case(cfg, *runs):
 
 def gru_run(cfg, f_preactivation, reset_before=False, reset_only=False):
     """Words of all operands through the GRU lane."""
-    formats = CellFormats(FixedPoint(cfg.preactivation, f_preactivation), cfg.gate, cfg.gate)
+    preactivation = FixedPoint(cfg.preactivation, f_preactivation)
+    formats = CellFormats(preactivation, cfg.gate, cfg.gate, segments=cfg.segments)
     values = operands(*[cfg.preactivation] * 8, cfg.activation)
     z, bias, h = np.stack(values[:4]), np.stack(values[4:8]), values[8]
     if reset_only:
@@ -289,7 +292,7 @@ def in_every_format(cfg):
 
 
 def test_in_every_format(tmp_path):
-    configs = CONFIGS + PLAIN + RELAXED
+    configs = CONFIGS + PLAIN + RELAXED + CUT
     check([c for cfg in configs for c in in_every_format(cfg)], tmp_path, ["verilator"])
 
 

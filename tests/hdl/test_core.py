@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from layers import formats, random_layer, random_linear
+from layers import cut, formats, random_layer, random_linear
 from networks import CORE, GATE, INPUT, PROGRAMS, SYSTEM, network
 
 from ernn.fixed import FixedPoint
@@ -41,6 +41,17 @@ def test_layers_without_state_alone():
     compile_model(model, configure(model, 4))
 
 
+def test_segments_are_those_of_the_model():
+    coarse, linear = cut(LSTM, 8), network(random_linear(4, 9, 7, INPUT, GATE))
+    cfg = covering([configure(linear, 8), configure(coarse, 8)])  # linear has none of its own
+    assert cfg.segments == configure(coarse, 8).segments == 8
+    for model in (coarse, linear):
+        compile_model(model, cfg)
+    mixed = network(coarse.layers[0], random_layer("lstm", 4, 9, 9, formats(source=GATE)))
+    with pytest.raises(ValueError, match=r"layer 1 \(lstm\): segments 32; the core has 8"):
+        compile_model(mixed, configure(mixed, 8))
+
+
 @pytest.mark.parametrize(
     ("configuration", "message"),
     [
@@ -52,6 +63,11 @@ def test_layers_without_state_alone():
         (lambda: configure(LSTM, 12, slices=3), "slices 3: must be a power of two"),
         (lambda: CoreConfig(64, 8), "block_size 64: the core has"),
         (lambda: CoreConfig(4, 8, cells=("rnn",)), "cells .'rnn'.: the core has"),
+        (lambda: CoreConfig(4, 8, segments=12), "segments 12: must be one of 4, 8, 16, 32, 64"),
+        (
+            lambda: covering([CFG, configure(cut(LSTM, 8), 8)]),
+            "numbers of segments 8 and 32: a core has one",
+        ),
         (lambda: Span(3, 2), "range from 3 to 2: must not be empty"),
     ],
 )
@@ -68,6 +84,7 @@ def test_cores_that_there_are_not(configuration, message):
         (LSTM, {"block_size": 8}, r"layer 0 \(lstm\): block size 4; the core has 8"),
         (LSTM, {"activation": 9}, r"layer 0 \(lstm\): input Q8.5; the core has 9 bits"),
         (LSTM, {"cell": 12}, r"layer 0 \(lstm\): cell Q10.6; the core has 12 bits"),
+        (LSTM, {"segments": 16}, r"layer 0 \(lstm\): segments 32; the core has 16"),
         (LSTM, {"preactivation": 12}, "pre-activation Q10.6; the core has 12 bits"),
         (LSTM, {"preactivation_fraction": Span(4, 5)}, "fraction 6; the core has 4 to 5"),
         (LSTM, {"accumulator_shift": Span(2, 4)}, "accumulator's shift 7: the core has 2 to 4"),

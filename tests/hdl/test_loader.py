@@ -285,8 +285,9 @@ def test_refused(sections, message):
 
 
 def test_signature_tells_cores_apart():
-    cores = [CoreConfig(8, 4), CoreConfig(8, 8), CoreConfig(8, 4, weight=11)]
-    assert len({signature(cfg) for cfg in cores}) == 3
+    others = {"weight": 11}, {"segments": 8}, {"segments": 16}
+    cores = [CoreConfig(8, 4), CoreConfig(8, 8), *(CoreConfig(8, 4, **other) for other in others)]
+    assert len({signature(cfg) for cfg in cores}) == 5
     assert signature(cores[0]) == signature(CoreConfig(8, 4))
 
 

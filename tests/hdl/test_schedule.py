@@ -9,6 +9,7 @@ from functools import cache
 import numpy as np
 import pytest
 from layers import (
+    cut,
     expected,
     extreme_models,
     formats,
@@ -61,11 +62,11 @@ def simulator(core):
     return Simulator(replace(cfg, relaxed=core == "relaxed"))
 
 
-def run(core, model, streams, lengths, **traffic):
+def run(simulator, model, streams, lengths, **traffic):
     """A run whose results are right, and its program."""
-    program = compile_model(model, simulator(core).cfg, streams)
+    program = compile_model(model, simulator.cfg, streams)
     utterances = random_frames(model, np.repeat(lengths, streams))
-    result = simulator(core).run(program, utterances, patience=5000, **traffic)
+    result = simulator.run(program, utterances, patience=5000, **traffic)
     for got, want in zip(result.outputs, expected(model, utterances), strict=True):
         np.testing.assert_array_equal(got, want)
     return result, program
@@ -77,20 +78,29 @@ def test_pauses_and_extreme_contents(core, name):
     streams = 2 if core == "one slice" else 1
     lengths = [12, 1, 1, 7]
     for seed, (idle, stall) in enumerate([(0.95, 0.0), (0.0, 0.98), (0.5, 0.6)]):
-        run(core, NETWORKS[name], streams, lengths, idle=idle, stall=stall, seed=seed)
+        run(simulator(core), NETWORKS[name], streams, lengths, idle=idle, stall=stall, seed=seed)
     for model in extreme_models(NETWORKS[name]):
-        run(core, model, streams, lengths)
+        run(simulator(core), model, streams, lengths)
+
+
+@pytest.mark.parametrize("segments", [8, 16])
+def test_fewer_segments(segments):
+    models = [cut(SYSTEM[name], segments) for name in ("projected", "classifier", "stack")]
+    of_segments = Simulator(covering([configure(model, 8) for model in models]))
+    for model in models:
+        for contents in (model, *extreme_models(model)):
+            run(of_segments, contents, 1, [12, 1, 1, 7])
 
 
 def test_short_stalls_cost_nothing():
     """The output queue takes them up; no credit gets lost."""
-    result, program = run("one slice", NETWORKS["classifier"], 1, [400], stall=0.8)
+    result, program = run(simulator("one slice"), NETWORKS["classifier"], 1, [400], stall=0.8)
     assert result.cycles_per_frame < Schedule(program).period + 1
 
 
 @pytest.mark.parametrize(("core", "name", "streams"), CASES)
 def test_cycles_are_those_of_the_schedule(core, name, streams):
-    result, program = run(core, NETWORKS[name], streams, [20])
+    result, program = run(simulator(core), NETWORKS[name], streams, [20])
     schedule = Schedule(program, 20)
     periods = set(np.diff(result.finished[streams - 1 :: streams])[8:])
     assert periods == set(np.diff([frame.output for frame in schedule.frames])[8:])

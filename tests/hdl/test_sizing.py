@@ -74,6 +74,14 @@ def test_estimate_for_ecp5_against_yosys():
     assert_close(SMALL, ECP5, synthesize_accelerator(SMALL, "ecp5").total, ECP5_MARGIN)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("segments", [4, 8, 16, 64])
+def test_estimate_of_other_segments_against_yosys(segments):
+    cfg = replace(SMALL, cells=("lstm", "gru"), segments=segments)
+    assert_close(cfg, SERIES7, synthesize_accelerator(cfg).total)
+    assert_close(cfg, ECP5, synthesize_accelerator(cfg, "ecp5").total, ECP5_MARGIN)
+
+
 @pytest.mark.parametrize(
     ("width", "depth", "family", "bram36", "lut"),
     [
