@@ -30,6 +30,21 @@ def test_default_settings_are_read_and_seed_reaches_the_training(tmp_path: Path)
     assert settings.compress.block_sizes == (4, 8, 16)
 
 
+def test_what_perturbs_and_masks_knows_the_features(tmp_path: Path) -> None:
+    mfcc = DEFAULT.replace('kind = "fbank"', 'kind = "mfcc"').replace(
+        "subsample = 3", "subsample = 2"
+    )
+    train = read_settings(write(tmp_path, mfcc), None, Corpus).train
+    assert train.perturbation is not None
+    assert train.spec_augment is not None
+    assert (train.perturbation.bands, train.perturbation.subsample) == (39, 2)
+    assert train.spec_augment.bands == 39
+    without = (
+        DEFAULT[: DEFAULT.index("[perturbation]")] + DEFAULT[DEFAULT.index("[spec_augment]") :]
+    )
+    assert read_settings(write(tmp_path, without), None, Corpus).train.perturbation is None
+
+
 @pytest.mark.parametrize("name", ["default", "paper"])
 def test_settings_of_speechocean762_are_read(name: str) -> None:
     path = RECIPES / "speechocean762" / f"{name}.toml"
