@@ -229,7 +229,7 @@ class Trial(NamedTuple):
     per: float
 
 
-D = TypeVar("D", PrefixBeam, Hybrid)
+D = TypeVar("D", bound=PrefixBeam | Hybrid)
 
 
 def tune(

@@ -7,12 +7,14 @@ from data_prep import manifest
 from ernn.asr import (
     AcousticModel,
     Dataset,
+    Hybrid,
     NGram,
     PrefixBeam,
     Score,
     compare,
     decode,
     greedy,
+    log_priors,
     posteriors,
     score,
     train_ngram,
@@ -35,7 +37,7 @@ def search(folder: Path, settings: Settings, out: Path, results: dict[str, Resul
     train_set, dev_set, test_set = datasets(out, settings)
     arpa = folder / "phones.arpa"
     perplexity = train_ngram(said(train_set), said(dev_set), train_set.symbols, arpa)
-    ngram = NGram(arpa, train_set.symbols)
+    untuned = decoder_for(train_set, NGram(arpa, train_set.symbols))
     speakers = {
         u.id: u.speaker for u in manifest.read(out / "prepare" / "manifests" / "test.jsonl")
     }
@@ -45,7 +47,7 @@ def search(folder: Path, settings: Settings, out: Path, results: dict[str, Resul
     }
     beams = {}
     for name, model in models.items():
-        beams[name], _ = tune(PrefixBeam(ngram), posteriors(model, dev_set), dev_set)
+        beams[name], _ = tune(untuned, posteriors(model, dev_set), dev_set)
     beams["integer"] = beams["chosen"]
     systems = models | {"integer": IntegerAcousticModel(phase2.load(out, settings))}
     scores: dict[str, dict[str, Score]] = {"greedy": {}, "beam": {}}
@@ -58,14 +60,21 @@ def search(folder: Path, settings: Settings, out: Path, results: dict[str, Resul
     return {
         "perplexity": {str(order): value for order, value in perplexity.items()},
         "settings": {
-            name: {"lm_weight": beam.lm_weight, "blank_penalty": beam.blank_penalty}
-            for name, beam in beams.items()
+            name: {key: getattr(beam, key) for key in beam.GRID} for name, beam in beams.items()
         },
         "test": {
             way: {name: figures(result, of["control"]) for name, result in of.items()}
             for way, of in scores.items()
         },
     }
+
+
+def decoder_for(train_set: Dataset, ngram: NGram) -> PrefixBeam | Hybrid:
+    """The decoder of the criterion that was trained, to be tuned: CTC's, or that of frames."""
+    if train_set.alignments is None:
+        return PrefixBeam(ngram)
+    labels = [alignment.numpy() for alignment in train_set.alignments]
+    return Hybrid(ngram, log_priors(labels, len(train_set.symbols) + 1))
 
 
 def said(dataset: Dataset) -> list[list[str]]:

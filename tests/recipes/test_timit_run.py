@@ -178,6 +178,21 @@ def test_other_phones_leave_the_corpus_and_the_features(
     assert capsys.readouterr().out.count("(already there)") == 2
 
 
+def test_frames_are_classified_and_decoded_as_a_hybrid(
+    whole: Path, tmp_path: Path, no_tools: None
+) -> None:
+    out = tmp_path / "exp"
+    shutil.copytree(whole / "prepare", out / "prepare")
+    shutil.copytree(whole / "features", out / "features")
+    config = write_settings(tmp_path / "frames.toml", f"phones = 61\n{BUILT_IN}")
+    text = config.read_text().replace("block_sizes = [4, 8]", "block_sizes = [4]")
+    config.write_text(text.replace("[train]\n", '[train]\ncriterion = "frames"\n'))
+    timit.run(Options(out, config))
+    result = json.loads((out / "beam" / "result.json").read_text())
+    assert set(result["settings"]["chosen"]) == {"prior_scale", "lm_weight"}
+    assert "Viterbi search of the hybrid set-up" in (out / "RESULTS.md").read_text()
+
+
 def test_of_a_licensed_timit_61_phones_are_trained_and_what_it_lacks_is_told(
     whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
