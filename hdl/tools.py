@@ -42,7 +42,7 @@ def missing(tool: str) -> str | None:
 
 
 def cache_folder() -> Path:
-    """Where built simulators are kept: $ERNN_CACHE, or ~/.cache/ernn."""
+    """Where what tools took long to make is kept: $ERNN_CACHE, or ~/.cache/ernn."""
     return Path(os.environ.get("ERNN_CACHE") or Path.home() / ".cache" / "ernn")
 
 
@@ -173,10 +173,10 @@ def build(
     source = "\n".join([(here / "ports.cpp").read_text(), macros, (here / harness).read_text()])
     folder = folder or cache_folder()
     verilog = [Path(p).read_text() for p in files]
-    program = folder / "models" / _digest(_verilator_version(), *flags, source, *verilog)
+    program = folder / "models" / digest(_verilator_version(), *flags, source, *verilog)
     if program.exists():
         return program
-    runtime = folder / "runtime" / _digest(_verilator_version())
+    runtime = folder / "runtime" / digest(_verilator_version())
     with tempfile.TemporaryDirectory() as scratch:
         objects = Path(scratch) / "obj_dir"
         objects.mkdir()
@@ -202,7 +202,8 @@ def _verilator_version() -> str:
     return f"{tool} {run_tool([tool, '--version'], env=environment)}"
 
 
-def _digest(*texts: str) -> str:
+def digest(*texts: str) -> str:
+    """A name for files that is made of these texts: no others share it."""
     return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:24]
 
 

@@ -114,6 +114,25 @@ def test_an_accelerator():
     assert eight.total.dsp - four.total.dsp == 4 * products
 
 
+def test_the_same_verilog_is_synthesized_once(tmp_path, monkeypatch):
+    path, kept = tmp_path / "inverter.v", tmp_path / "kept"
+    path.write_text("module inverter (input a, output b); assign b = !a; endmodule")
+    report = synthesize([path], "inverter", folder=kept)
+    assert report.total == Resources(lut=1)
+
+    def never(*_, **__):
+        raise AssertionError("Yosys runs")
+
+    monkeypatch.setattr("hdl.synth.run_tool", never)
+    assert synthesize([path], "inverter", folder=kept) == report
+    for options in ({"family": "ecp5"}, {"folder": tmp_path}):
+        with pytest.raises(AssertionError, match="Yosys runs"):
+            synthesize([path], "inverter", **{"folder": kept} | options)
+    path.write_text("module inverter (input a, output b); assign b = a; endmodule")
+    with pytest.raises(AssertionError, match="Yosys runs"):
+        synthesize([path], "inverter", folder=kept)
+
+
 def test_what_yosys_refuses_is_told(tmp_path):
     path = tmp_path / "broken.v"
     path.write_text("module broken (")
