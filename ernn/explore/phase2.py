@@ -108,9 +108,7 @@ class Phase2:
         if self.chosen is None or self.chosen.dev_per is None:
             return "not yet"
         lost = self.chosen.dev_per - self.reference
-        how = (
-            "after quantization-aware training" if self.trained else "of the float model's weights"
-        )
+        how = "after quantization-aware training" if self.trained else "post-training"
         over = "" if self.chosen.within(self.limit) else ": NOT within the budget, as nothing else"
         return (
             f"{describe(self.chosen.words)}, {how}: dev PER {self.chosen.dev_per:.2f}, "
