@@ -31,6 +31,8 @@ class Arguments:
     config: Path
     """The settings that the runs were made with."""
     block_size: int = 16
+    only: tuple[str, ...] = ()
+    """Names of variations; by default all of them."""
 
 
 def variations(compress: Compress) -> dict[str, Compress]:
@@ -60,6 +62,9 @@ def run(arguments: Arguments, corpus: type[C]) -> str:
     """
     if not arguments.runs:
         raise ValueError("no run: name the folders of one or more")
+    known = variations(read_settings(arguments.config, None, corpus).compress)
+    if unknown := set(arguments.only) - known.keys():
+        raise ValueError(f"no variation {min(unknown)!r}; there are {', '.join(map(repr, known))}")
     tasks, controls = [], []
     for row, out in enumerate(arguments.runs):
         control = out / "phase1" / "result.json"
@@ -72,6 +77,7 @@ def run(arguments: Arguments, corpus: type[C]) -> str:
         tasks += [
             (name, compress, arguments.block_size, settings, out, row)
             for name, compress in variations(settings.compress).items()
+            if name in (arguments.only or known)
         ]
     results = in_parallel(train_variation, tasks)
     names = list(dict.fromkeys(name for name, *_ in tasks))
@@ -86,8 +92,11 @@ def run(arguments: Arguments, corpus: type[C]) -> str:
 
 
 def train_variation(task: tuple[str, Compress, int, Settings[C], Path, int]) -> Result:
-    """Train one variation, or read it."""
+    """Train one variation, or read it; that of the settings is a run's own model."""
     name, compress, block_size, settings, out, row = task
+    variants = json.loads((out / "phase1" / "result.json").read_text())["variants"]
+    if compress == settings.compress and str(block_size) in variants:
+        return variants[str(block_size)]
     slug = "".join(c if c.isalnum() else "-" for c in name)
     folder = out / "ablation" / f"k{block_size}" / slug
     depends = json.loads(json.dumps([asdict(compress), asdict(settings.train)]))

@@ -85,7 +85,7 @@ def small_runs(tmp_path: Path, small_config: Path) -> tuple[Path, ...]:
         model = AcousticModel(read_settings(small_config, seed, Corpus).model)
         model.save(out / "dense" / "model.safetensors")
         (out / "phase1").mkdir()
-        control = {"control": {"dev": 10.0, "test": 20.0 + seed}}
+        control = {"control": {"dev": 10.0, "test": 20.0 + seed}, "variants": {}}
         (out / "phase1" / "result.json").write_text(json.dumps(control))
         (out / "results.json").write_text(json.dumps({"seed": seed}))
         folders.append(out)

@@ -1,5 +1,6 @@
 """The ablation on a few random utterances of two seeds."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -48,6 +49,25 @@ def test_every_variation_is_trained_once_for_each_seed(
         ablation.run(replace(arguments, runs=(Path("absent"),)), Corpus)
     with pytest.raises(ValueError, match="no run: name the folders"):
         ablation.run(replace(arguments, runs=()), Corpus)
+
+
+def test_some_variations_alone_and_the_run_s_own_model(
+    small_runs, small_config, monkeypatch
+) -> None:
+    monkeypatch.setattr(ablation, "in_parallel", lambda work, tasks: [work(t) for t in tasks])
+    for out in small_runs:
+        stored = out / "phase1" / "result.json"
+        phase1 = json.loads(stored.read_text()) | {"variants": {"8": {"dev": 1.0, "test": 2.0}}}
+        stored.write_text(json.dumps(phase1))
+    arguments = Arguments(small_runs, small_config, block_size=8, only=("ADMM",))
+    text = ablation.run(arguments, Corpus)  # a quarter of 5 epochs is the one that the run had
+    assert [line.split(" | ")[0] for line in text.splitlines()[2:]] == [
+        "| dense control",
+        "| ADMM",
+    ]
+    assert "| ADMM | 2.00 | 2.00 | 2.00 |" in text
+    with pytest.raises(ValueError, match="no variation 'ADM'; there are 'projection, fine-tuning'"):
+        ablation.run(replace(arguments, only=("ADM",)), Corpus)
 
 
 def test_points_lost_are_means_against_the_control() -> None:
