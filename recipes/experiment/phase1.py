@@ -18,7 +18,7 @@ from ernn.explore.trace import Trained
 from hdl.devices import find
 from hdl.evidence import DeviceHardware
 from recipes.experiment.compression import in_parallel, train_circulant
-from recipes.experiment.settings import Settings
+from recipes.experiment.settings import Hardware, Settings
 from recipes.experiment.speech import curve, datasets, device, evaluate
 from recipes.experiment.stage import Result
 
@@ -54,6 +54,11 @@ def explore(folder: Path, settings: Settings, out: Path) -> Result:
         "chosen": {"name": found.chosen.name} | tried[found.chosen],
         "verdict": found.verdict,
     }
+
+
+def evidence(table: Hardware) -> tuple[str, bool, int]:
+    """What the choice depends on of ``[hardware]``."""
+    return table.device, table.measured, table.n_pe
 
 
 def model_file(out: Path, results: dict[str, Result]) -> Path:

@@ -40,7 +40,7 @@ def run(prepare: Stage, settings: Settings, out: Path, start: str | None) -> Non
         Stage(
             "phase1",
             lambda folder, _: phase1.explore(folder, settings, out),
-            [settings.compress, settings.quantize.longest, settings.hardware],
+            [settings.compress, settings.quantize.longest, phase1.evidence(settings.hardware)],
             lambda r: r["verdict"],
         ),
         Stage(
