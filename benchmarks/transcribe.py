@@ -26,7 +26,7 @@ from tqdm import tqdm
 from data_prep import features, manifest
 from data_prep.cmvn import FIRST
 from data_prep.manifest import Utterance
-from data_prep.phones import ARPABET, PhoneSet, timit_set
+from data_prep.phones import PhoneSet, phone_set
 from data_prep.samples import read_file
 from ernn.asr import Dataset, Score, recognise, score
 from ernn.asr.integer import IntegerAcousticModel
@@ -46,18 +46,6 @@ class Arguments:
     """Folder of a recipe's run.py."""
     rtl_utterances: int = 4
     """That go through the RTL; 0 leaves it out."""
-
-
-def phone_set(recogniser: Recogniser) -> PhoneSet:
-    """The phone set of a recogniser's phones.
-
-    Raises:
-        ValueError: no corpus has it.
-    """
-    for candidate in (ARPABET, *map(timit_set, (61, 48, 39))):
-        if candidate.symbols == recogniser.phones:
-            return candidate
-    raise ValueError(f"{len(recogniser.phones)} phones, which are no corpus' set")
 
 
 def heard(
@@ -97,7 +85,7 @@ def measure(arguments: Arguments) -> str:
     torch.set_num_threads(1)
     recogniser = Recogniser.load(arguments.run / "recogniser")
     utterances = manifest.read(arguments.run / "prepare" / "manifests" / "test.jsonl")
-    phones = phone_set(recogniser)
+    phones = phone_set(recogniser.phones)
     dataset = test_set(arguments.run, utterances, phones)
     spelling = {symbol: n for n, symbol in enumerate(phones.symbols, 1)}
     models: dict[str, Callable[[Tensor, Tensor], Tensor]] = {

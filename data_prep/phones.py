@@ -109,3 +109,16 @@ ARPABET = PhoneSet(
     scored={phone: phone for phone in PHONES_ARPABET},
 )
 """ARPAbet's set: the stress of a vowel (``AH0``) is stripped; the 39 are trained and scored."""
+
+
+def phone_set(symbols: Iterable[str]) -> PhoneSet:
+    """Return the set whose phones that are trained are ``symbols``, in this order.
+
+    Raises:
+        ValueError: no corpus has it.
+    """
+    symbols = tuple(symbols)
+    for known in (ARPABET, *map(timit_set, (61, *_FOLDED))):
+        if known.symbols == symbols:
+            return known
+    raise ValueError(f"{len(symbols)} phones, which are no corpus' set")

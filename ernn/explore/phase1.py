@@ -29,10 +29,10 @@ from ernn.explore.trace import MOST_TRIALS, Answer, Decision, Phase1, Step, Trai
 
 
 class Trainer(Protocol):
-    """Trains candidates, each for as long as the dense control."""
+    """Trains candidates, each for as long as the dense control, and keeps what it has trained."""
 
-    def __call__(self, candidate: Candidate, folder: Path) -> Trained:
-        """Train a candidate in a folder of its own, going on with what an interrupted call left."""
+    def __call__(self, candidate: Candidate) -> Trained:
+        """Train a candidate, or find it trained."""
 
 
 def explore(
@@ -49,8 +49,8 @@ def explore(
     """Choose the recogniser to build, and write every decision with its evidence.
 
     The folder then holds ``phase1.json`` and ``phase1.md``. It also keeps what the hardware said
-    (``hardware/``) and the trainings (``trials/``): the same call goes on after an interruption. It
-    belongs to one hardware and one trainer, whose settings it does not know.
+    (``hardware/``), and belongs to one hardware, whose settings it does not know: the same call
+    goes on after an interruption.
 
     Args:
         base: the recogniser; its block size does not matter.
@@ -80,11 +80,6 @@ def explore(
     best = explorer.try_larger_inputs(best)
     explorer.conclude(best)
     return result
-
-
-def trial_folder(folder: Path, candidate: Candidate) -> Path:
-    """Where an exploration in ``folder`` has the training of a candidate."""
-    return folder / "trials" / candidate.key
 
 
 @dataclass(frozen=True)
@@ -130,13 +125,6 @@ class _Explorer:
         core = content["core"]
         return Answer(core and Core(**core), content["refusal"])
 
-    def train(self, candidate: Candidate) -> Trained:
-        """Train a candidate, once."""
-        folder = trial_folder(self.folder, candidate)
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / "trial.json"
-        return Trained(**kept(path, lambda: asdict(self.trainer(candidate, folder))))
-
     def add(self, step: Step) -> None:
         """Write a step down."""
         self.result.steps.append(step)
@@ -167,7 +155,7 @@ class _Explorer:
             middle = (within + beyond) // 2
             k, core = sizes[middle]
             candidate = result.base.shaped(block_size=k)
-            trained = self.train(candidate)
+            trained = self.trainer(candidate)
             fits = trained.dev_per <= result.limit
             within, beyond = (middle, beyond) if fits else (within, middle)
             smallest = not fits and middle == 0
@@ -209,7 +197,7 @@ class _Explorer:
             return skip(cost)
         if result.trials == MOST_TRIALS:
             return skip(f"{MOST_TRIALS} trials are done")
-        trained = self.train(candidate)
+        trained = self.trainer(candidate)
         fits = trained.dev_per <= result.limit
         reason = f"{self.against_limit(trained)}; {cost}"
         self.add(Step(candidate, "taken" if fits else "left", reason, answer, trained))

@@ -1,8 +1,10 @@
 """What each part of the compression contributes: variations trained for as many epochs.
 
-Takes folders in which run.py has trained the dense baseline and control, one for each seed. The
-table has each variation's mean over the seeds, and what it loses against the control. What is there
-is not trained again.
+    python -m recipes.experiment.ablation exp/timit exp/seed1 exp/seed2 --block-size 16
+
+Takes folders in which a recipe's run.py has trained the dense baseline and control, one for each
+seed. Prints each variation's mean over the seeds, and what it loses against the control, and keeps
+the table below each folder. What is there is not trained again.
 """
 
 import json
@@ -10,26 +12,21 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import mean
-from typing import Annotated
 
-import tyro
-
-from ernn.asr import AcousticModel
 from ernn.files import atomic
-from recipes.experiment.compression import in_parallel, train_circulant
-from recipes.experiment.settings import C, Compress, Settings, read_settings
-from recipes.experiment.speech import datasets, device, evaluate
+from recipes.experiment import command, runs
+from recipes.experiment.compression import train_circulant
+from recipes.experiment.settings import Compress, Settings
+from recipes.experiment.speech import datasets, evaluate
 from recipes.experiment.stage import Result
+from recipes.experiment.training import baseline
+from recipes.experiment.workers import in_parallel
 
 
 @dataclass
-class Arguments:
+class Arguments(runs.Arguments):
     """Compare ways to compress at one block size."""
 
-    runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """Folders of run.py, which differ in their seed."""
-    config: Path
-    """The settings that the runs were made with."""
     block_size: int = 16
     only: tuple[str, ...] = ()
     """Names of variations; by default all of them."""
@@ -54,47 +51,50 @@ def variations(compress: Compress) -> dict[str, Compress]:
     }
 
 
-def run(arguments: Arguments, corpus: type[C]) -> str:
+def run(arguments: Arguments) -> str:
     """Train what is missing; return the table, which is kept beside each run too.
 
     Raises:
-        ValueError, FileNotFoundError: a setting or a run is not as it must be.
+        ValueError, FileNotFoundError: an argument or a run is not as it must be.
     """
-    if not arguments.runs:
-        raise ValueError("no run: name the folders of one or more")
-    known = variations(read_settings(arguments.config, None, corpus).compress)
-    if unknown := set(arguments.only) - known.keys():
-        raise ValueError(f"no variation {min(unknown)!r}; there are {', '.join(map(repr, known))}")
-    tasks, controls = [], []
-    for row, out in enumerate(arguments.runs):
-        control = out / "phase1" / "result.json"
-        if not control.is_file():
-            raise FileNotFoundError(f"{out}: no dense control; run.py --out {out} trains it")
-        result = json.loads(control.read_text())
-        controls.append(result["control"])
-        seed = json.loads((out / "results.json").read_text())["seed"]
-        settings = read_settings(arguments.config, seed, corpus)
-        tasks += [
-            (name, compress, arguments.block_size, settings, out, row)
-            for name, compress in variations(settings.compress).items()
-            if name in (arguments.only or known)
-        ]
-    results = in_parallel(train_variation, tasks)
-    names = list(dict.fromkeys(name for name, *_ in tasks))
-    by_name = {
-        name: [r for (n, *_), r in zip(tasks, results, strict=True) if n == name] for name in names
-    }
-    text = table(controls, by_name, arguments.block_size)
+    found = runs.settings_of(arguments.runs)
+    ways = variations(found[0].compress)
+    if unknown := set(arguments.only) - ways.keys():
+        raise ValueError(f"no variation {min(unknown)!r}; there are {', '.join(map(repr, ways))}")
+    ways = {name: way for name, way in ways.items() if name in (arguments.only or ways)}
+    trained = [read_trained(out) for out in arguments.runs]
+    tasks = [
+        (name, way, arguments.block_size, settings, out, row)
+        for row, (out, settings) in enumerate(zip(arguments.runs, found, strict=True))
+        for name, way in ways.items()
+    ]
+    results: dict[str, list[Result]] = {name: [] for name in ways}
+    for (name, *_), result in zip(tasks, in_parallel(train_variation, tasks), strict=True):
+        results[name].append(result)
+    text = table([run["control"] for run in trained], results, arguments.block_size)
     for out in arguments.runs:
         with atomic(out / "ablation" / f"k{arguments.block_size}.md") as new:
             new.write_text(text)
     return text
 
 
-def train_variation(task: tuple[str, Compress, int, Settings[C], Path, int]) -> Result:
+def read_trained(out: Path) -> Result:
+    """Read the control and the block sizes of a run.
+
+    Raises:
+        FileNotFoundError: they are not trained yet.
+    """
+    stored = out / "compress" / "result.json"
+    if not stored.is_file():
+        raise FileNotFoundError(f"{out}: no dense control; run.py --out {out} trains it")
+    result: Result = json.loads(stored.read_text())
+    return result
+
+
+def train_variation(task: tuple[str, Compress, int, Settings, Path, int]) -> Result:
     """Train one variation, or read it; that of the settings is a run's own model."""
     name, compress, block_size, settings, out, row = task
-    variants = json.loads((out / "phase1" / "result.json").read_text())["variants"]
+    variants = read_trained(out)["variants"]
     if compress == settings.compress and str(block_size) in variants:
         return variants[str(block_size)]
     slug = "".join(c if c.isalnum() else "-" for c in name)
@@ -107,9 +107,9 @@ def train_variation(task: tuple[str, Compress, int, Settings[C], Path, int]) -> 
             raise ValueError(f"{folder}: was trained with other settings; remove it")
         return content["result"]
     train_set, dev_set, test_set = datasets(out, settings)
-    dense = AcousticModel.load(out / "dense" / "model.safetensors").to(device())
+    dense = baseline(out, settings.model.cell)
     data = train_set, dev_set, settings.train, compress
-    model, _ = train_circulant(dense, block_size, *data, folder, bar_row=row)
+    model, _ = train_circulant(dense, block_size, *data, folder, row)
     result = evaluate(model, dev_set, test_set, folder)
     with atomic(stored) as new:
         new.write_text(json.dumps({"settings": depends, "result": result}, indent=1) + "\n")
@@ -118,9 +118,9 @@ def train_variation(task: tuple[str, Compress, int, Settings[C], Path, int]) -> 
 
 def table(controls: Sequence[Result], results: dict[str, list[Result]], block_size: int) -> str:
     """Return a Markdown table: a row a variation, dev and test PER by seed, means, points lost."""
-    runs = " | ".join(f"test {n}" for n in range(1, len(controls) + 1))
+    each = " | ".join(f"test {n}" for n in range(1, len(controls) + 1))
     lines = [
-        f"| k = {block_size} | {runs} | test | points lost, test | dev | points lost, dev |",
+        f"| k = {block_size} | {each} | test | points lost, test | dev | points lost, dev |",
         "|---" * (len(controls) + 5) + "|",
     ]
     means = {split: mean(run[split] for run in controls) for split in ("dev", "test")}
@@ -132,3 +132,7 @@ def table(controls: Sequence[Result], results: dict[str, list[Result]], block_si
             f"{test - means['test']:+.2f} | {dev:.2f} | {dev - means['dev']:+.2f} |"
         )
     return "\n".join([*lines, ""])
+
+
+if __name__ == "__main__":
+    command.main(Arguments, lambda arguments: print(run(arguments), end=""), "ablation")

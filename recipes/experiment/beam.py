@@ -42,7 +42,7 @@ def search(folder: Path, settings: Settings, out: Path, results: dict[str, Resul
         u.id: u.speaker for u in manifest.read(out / "prepare" / "manifests" / "test.jsonl")
     }
     models = {
-        "control": AcousticModel.load(out / "phase1" / "control" / "model.safetensors"),
+        "control": AcousticModel.load(out / "compress" / "control" / "model.safetensors"),
         "chosen": AcousticModel.load(model_file(out, results)),
     }
     beams = {}

@@ -9,7 +9,7 @@ from typing import Annotated, Literal, TypeVar
 import tyro
 
 StageName = Literal[
-    "prepare", "features", "dense", "phase1", "phase2", "hardware", "beam", "report"
+    "prepare", "features", "dense", "compress", "phase1", "phase2", "hardware", "beam", "report"
 ]
 Chosen = TypeVar("Chosen")
 
@@ -28,12 +28,18 @@ class Options:
     """Replaces the seed of the settings."""
 
 
-def main(options: type[Chosen], run: Callable[[Chosen], None]) -> None:
-    """Parse the command line and run; what is wrong is told in one line, with exit code 2."""
-    parsed = tyro.cli(options)
+def main(options: type[Chosen], run: Callable[[Chosen], None], module: str | None = None) -> None:
+    """Parse the command line and run; what is wrong is told in one line, with exit code 2.
+
+    Args:
+        options: what can be told.
+        run: is told it.
+        module: of this package, where it is started as one and not as a script.
+    """
+    parsed = tyro.cli(options, prog=module and f"python -m recipes.experiment.{module}")
     try:
         run(parsed)
-    except (ValueError, FileNotFoundError, ImportError) as error:
+    except (ValueError, OSError, ImportError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:

@@ -56,7 +56,7 @@ def quantize(folder: Path, settings: Settings, out: Path, results: dict[str, Res
     integer = quantizer.integer(words, trained)
     bundle.save(integer, folder / "bundle")
     mean, deviation = load_statistics(out / "features" / "train.safetensors")
-    symbols = settings.corpus.phone_set.symbols
+    symbols = settings.phones.symbols
     recogniser.Recogniser(model, settings.features, mean, deviation, symbols, integer).save(
         out / "recogniser"
     )

@@ -1,27 +1,28 @@
 """The stages of a recipe, one after another."""
 
-from pathlib import Path
+from dataclasses import replace
 
 import torch
 
-from recipes.experiment import beam, hardware, phase1, phase2, report, speech
-from recipes.experiment.settings import Settings
+from recipes.experiment import beam, hardware, phase1, phase2, report, speech, training
+from recipes.experiment.command import Options
+from recipes.experiment.settings import Settings, remember
 from recipes.experiment.stage import Stage, run_stages
 
 
-def run(prepare: Stage, settings: Settings, out: Path, start: str | None) -> None:
-    """Run what is missing below ``out`` and print the report.
+def run(prepare: Stage, settings: Settings, options: Options) -> None:
+    """Run what is missing and print the report.
 
     Args:
         prepare: the recipe's own first stage; it writes ``manifests/train.jsonl``, dev and test,
             and its result is that of :func:`recipes.experiment.speech.describe`.
         settings: every hyper-parameter.
-        out: folder of everything that is written.
-        start: the stage from which everything is repeated.
+        options: where they were read, what is written where, what is repeated.
 
     Raises:
         ValueError, FileNotFoundError: a setting or a file is not as it must be.
     """
+    out = options.out
     torch.set_num_threads(1)  # the tensors are small: more threads cost more than they give
     stages = [
         prepare,
@@ -33,14 +34,24 @@ def run(prepare: Stage, settings: Settings, out: Path, start: str | None) -> Non
         ),
         Stage(
             "dense",
-            lambda folder, _: speech.dense(folder, settings, out),
-            [settings.model, settings.train],
+            lambda folder, _: training.dense(folder, settings, out),
+            [settings.model, training.gru(settings.model), settings.train],
             lambda r: f"test {r['score']}",
         ),
         Stage(
+            "compress",
+            lambda folder, _: training.compress(folder, settings, out),
+            replace(settings.compress, budget=0),
+            lambda r: ", ".join(f"k = {k}: {v['test']:.1f} %" for k, v in r["variants"].items()),
+        ),
+        Stage(
             "phase1",
-            lambda folder, _: phase1.explore(folder, settings, out),
-            [settings.compress, settings.quantize.longest, phase1.evidence(settings.hardware)],
+            lambda folder, results: phase1.explore(folder, settings, out, results),
+            [
+                settings.compress.budget,
+                settings.quantize.longest,
+                phase1.evidence(settings.hardware),
+            ],
             lambda r: r["verdict"],
         ),
         Stage(
@@ -68,5 +79,6 @@ def run(prepare: Stage, settings: Settings, out: Path, start: str | None) -> Non
             lambda r: f"see {out / 'RESULTS.md'}",
         ),
     ]
-    results = run_stages(stages, out, start)
+    remember(out, options.config, settings)
+    results = run_stages(stages, out, options.start)
     print(results["report"]["text"])

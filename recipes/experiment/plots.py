@@ -45,8 +45,8 @@ def training(axes: Axes, results: dict[str, Result]) -> None:
     """Dev PER by epoch of the baseline and of what was trained from it."""
     baseline = [epoch["dev_per"] for epoch in results["dense"]["history"]]
     axes.plot(range(1, len(baseline) + 1), baseline, label="dense baseline")
-    runs = {"dense control": results["phase1"]["control"]}
-    runs |= {f"k = {k}": run for k, run in results["phase1"]["variants"].items()}
+    runs = {"dense control": results["compress"]["control"]}
+    runs |= {f"k = {k}": run for k, run in results["compress"]["variants"].items()}
     runs |= results["phase1"]["others"]
     for label, run in runs.items():
         pers = [epoch["dev_per"] for epoch in run["history"]]
@@ -57,9 +57,9 @@ def training(axes: Axes, results: dict[str, Result]) -> None:
 
 def compression(axes: Axes, results: dict[str, Result]) -> None:
     """Test and dev PER against the compression of the recurrent layers."""
-    phase1, phase2 = results["phase1"], results["phase2"]
-    control = phase1["control"]
-    models = [control, *phase1["variants"].values()]
+    trained, phase1, phase2 = results["compress"], results["phase1"], results["phase2"]
+    control = trained["control"]
+    models = [control, *trained["variants"].values()]
 
     def saved(model: Result) -> float:
         return control["recurrent_parameters"] / model["recurrent_parameters"]
@@ -70,7 +70,7 @@ def compression(axes: Axes, results: dict[str, Result]) -> None:
     for marker, (name, m) in zip("sd^v", phase1["others"].items(), strict=False):
         axes.plot(saved(m), m["test"], f"C2{marker}", label=f"{name}, test")
     axes.plot(saved(phase1["chosen"]), phase2["test"], "kx", ms=10, label="integer model, test")
-    for x, m, label in zip(ratio, models, ["dense", *phase1["variants"]], strict=True):
+    for x, m, label in zip(ratio, models, ["dense", *trained["variants"]], strict=True):
         text = label if label == "dense" else f"k = {label}"
         axes.annotate(text, (x, m["test"]), (-6, 6), textcoords="offset points", ha="right")
     axes.set(

@@ -30,9 +30,9 @@ def write(folder: Path, settings: Settings, out: Path, results: dict[str, Result
 
 def summarise(settings: Settings, results: dict[str, Result]) -> dict[str, Any]:
     """Return every figure of the tables, in plain keys."""
-    dense, phase1 = results["dense"], results["phase1"]
+    dense, trained = results["dense"], results["compress"]
     phase2, hardware = results["phase2"], results["hardware"]
-    chosen = phase1["chosen"]
+    chosen = results["phase1"]["chosen"]
     return {
         "corpus": results["prepare"]["corpus"],
         "note": results["prepare"]["note"],
@@ -40,15 +40,15 @@ def summarise(settings: Settings, results: dict[str, Result]) -> dict[str, Any]:
         "utterances": results["prepare"]["utterances"],
         "per": {
             "dense": dense["test"],
-            "control": phase1["control"]["test"],
-            "circulant": {k: r["test"] for k, r in phase1["variants"].items()},
+            "control": trained["control"]["test"],
+            "circulant": {k: r["test"] for k, r in trained["variants"].items()},
             "chosen": chosen["test"],
             "integer": phase2["test"],
         },
         "per_dev": {
             "dense": dense["dev"],
-            "control": phase1["control"]["dev"],
-            "circulant": {k: r["dev"] for k, r in phase1["variants"].items()},
+            "control": trained["control"]["dev"],
+            "circulant": {k: r["dev"] for k, r in trained["variants"].items()},
             "chosen": chosen["dev"],
             "integer": phase2["dev"],
         },
@@ -90,8 +90,9 @@ def summarise(settings: Settings, results: dict[str, Result]) -> dict[str, Any]:
 
 def markdown(settings: Settings, summary: dict[str, Any], results: dict[str, Result]) -> str:
     """Return RESULTS.md: what was run, the table as the papers print it, one utterance."""
-    prepare, dense, phase1 = results["prepare"], results["dense"], results["phase1"]
-    phase2, hardware, beam = results["phase2"], results["hardware"], results["beam"]
+    prepare, dense, trained = results["prepare"], results["dense"], results["compress"]
+    phase1, phase2 = results["phase1"], results["phase2"]
+    hardware, beam = results["hardware"], results["beam"]
     sizes = " / ".join(map(str, prepare["utterances"].values()))
     rtl, resources = summary["rtl"], summary["resources"]
     model, chosen = summary["model"], phase1["chosen"]
@@ -117,9 +118,11 @@ def markdown(settings: Settings, summary: dict[str, Any], results: dict[str, Res
     )
     rows = [
         row(f"{name(settings.model.cell)}, dense baseline", 1, dense),
-        row(f"{name(settings.model.cell)}, dense control", 1, phase1["control"]),
+        row(f"{name(settings.model.cell)}, dense control", 1, trained["control"]),
     ]
-    for run in (*phase1["variants"].values(), *phase1["others"].values()):
+    if settings.model.cell != "gru":
+        rows.append(row(f"{name('gru')}, dense baseline", 1, dense["gru"]))
+    for run in (*trained["variants"].values(), *phase1["others"].values()):
         label, k = name(run["cell"]), run["block_size"]
         if run["folder"] == chosen["folder"]:
             rows.append(row(f"**{label}, chosen**", k, run, f"{phase2['test']:.2f}", core))
@@ -154,8 +157,8 @@ def markdown(settings: Settings, summary: dict[str, Any], results: dict[str, Res
             f"Phase II chose {phase2['verdict']}. `phase2/phase2.md` has every trial.",
             "",
             f"- dense baseline: test {dense['score']}",
-            f"- dense control: test {phase1['control']['score']}",
-            *[f"- k = {k}: test {run['score']}" for k, run in phase1["variants"].items()],
+            f"- dense control: test {trained['control']['score']}",
+            *[f"- k = {k}: test {run['score']}" for k, run in trained["variants"].items()],
             *[f"- {other}: test {run['score']}" for other, run in phase1["others"].items()],
             f"- integer model: test {phase2['score']}",
             "",
@@ -201,7 +204,7 @@ def markdown(settings: Settings, summary: dict[str, Any], results: dict[str, Res
 
 def scoring(settings: Settings) -> str:
     """Say which phones are trained and which are scored."""
-    phones = settings.corpus.phone_set
+    phones = settings.phones
     scored = {*phones.scored.values()} - {None}
     silence = "silence counts" if "sil" in scored else "there is no silence among them"
     return f"{len(phones.symbols)} phones trained, {len(scored)} scored, {silence}"

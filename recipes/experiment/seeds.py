@@ -1,24 +1,22 @@
-"""Put runs that differ in their seed side by side: mean and spread of their error rates.
+"""Put runs that differ in their seed side by side: error rates and their means.
 
 python -m recipes.experiment.seeds exp/timit exp/seed1 exp/seed2
 """
 
 import json
-import sys
 from dataclasses import dataclass
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from statistics import mean
-from typing import Annotated, Any
+from typing import Any
 
-import tyro
+from recipes.experiment import command, runs
 
 
 @dataclass
-class Arguments:
-    """Compare runs of the recipe that differ in their seed."""
-
-    runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """Folders of complete runs."""
+class Arguments(runs.Arguments):
+    """Compare complete runs of a recipe that differ in their seed."""
 
 
 def read(folder: Path) -> dict[str, Any]:
@@ -34,56 +32,55 @@ def read(folder: Path) -> dict[str, Any]:
     return results
 
 
-def table(runs: list[dict[str, Any]]) -> str:
-    """Return a Markdown table: a row a model, test PER by seed, mean, and mean less the control's.
+def run(arguments: Arguments) -> str:
+    """Return the table of the runs.
 
     Raises:
-        ValueError: there is no run, two have one seed, or they differ in corpus or block sizes.
+        ValueError, FileNotFoundError: a run is not as it must be.
     """
-    if not runs:
-        raise ValueError("no run: name the folders of one or more")
-    seeds = [run["seed"] for run in runs]
-    if len(set(seeds)) < len(seeds):
-        raise ValueError(f"seeds are {seeds}: each run must have its own")
-    kinds = {(run["corpus"], *run["per"]["circulant"]) for run in runs}
-    if len(kinds) > 1:
-        raise ValueError("the runs differ in their corpus or block sizes")
-    rows = {
-        "dense baseline": [run["per"]["dense"] for run in runs],
-        "dense control": [run["per"]["control"] for run in runs],
-    }
-    rows |= {
-        f"k = {k}": [run["per"]["circulant"][k] for run in runs]
-        for k in runs[0]["per"]["circulant"]
-    }
-    rows["chosen, float"] = [run["per"]["chosen"] for run in runs]
-    rows["chosen, integer model"] = [run["per"]["integer"] for run in runs]
-    control = mean(rows["dense control"])
+    runs.settings_of(arguments.runs)
+    return table([read(out) for out in arguments.runs])
+
+
+def table(results: list[dict[str, Any]]) -> str:
+    """Return a Markdown table: a row a model, test PER by seed, means, points lost, those of dev.
+
+    Raises:
+        ValueError: the runs differ in their corpus.
+    """
+    if len({result["corpus"] for result in results}) > 1:
+        raise ValueError("the runs differ in their corpus")
+    models = {"dense baseline": ["dense"], "dense control": ["control"]}
+    models |= {f"k = {k}": ["circulant", k] for k in results[0]["per"]["circulant"]}
+    models |= {"chosen, float": ["chosen"], "chosen, integer model": ["integer"]}
+
+    def rates(split: str, keys: list[str]) -> list[float]:
+        return [reduce(getitem, keys, result[split]) for result in results]
+
+    def row(name: str, test: list[float], control: list[float], dev: str = " | ") -> str:
+        each = " | ".join(f"{per:.2f}" for per in test)
+        return f"| {name} | {each} | {mean(test):.2f} | {mean(test) - mean(control):+.2f} | {dev} |"
+
+    control, dev_control = (rates(split, ["control"]) for split in ("per", "per_dev"))
+    seeds = " | ".join(f"seed {result['seed']}" for result in results)
     lines = [
-        f"| test PER, % | {' | '.join(f'seed {n}' for n in seeds)} | mean | against control |",
-        "|---" * (len(runs) + 3) + "|",
-        *(
-            f"| {name} | {' | '.join(f'{per:.2f}' for per in pers)} | {mean(pers):.2f} | "
-            f"{mean(pers) - control:+.2f} |"
-            for name, pers in rows.items()
-        ),
+        f"| test PER, % | {seeds} | mean | points lost | dev | points lost, dev |",
+        "|---" * (len(results) + 5) + "|",
     ]
-    chosen = ", ".join(str(run["model"]["block_size"]) for run in runs)
-    mismatches = ", ".join(str(run["rtl"]["mismatches"]) for run in runs)
-    return "\n".join(
-        [*lines, "", f"Chosen block size: {chosen}. RTL mismatches: {mismatches}.", ""]
+    for name, keys in models.items():
+        dev = mean(rates("per_dev", keys))
+        of_dev = f"{dev:.2f} | {dev - mean(dev_control):+.2f}"
+        lines.append(row(name, rates("per", keys), control, of_dev))
+    with_ngram = rates("per_beam", ["control"])
+    for key, name in (("control", "dense control"), ("chosen", "chosen"), ("integer", "integer")):
+        lines.append(row(f"{name}, with an n-gram", rates("per_beam", [key]), with_ngram))
+    chosen = ", ".join(
+        result["model"]["cell"].upper() + f" k = {result['model']['block_size']}"
+        for result in results
     )
-
-
-def main() -> None:
-    """Run the command line."""
-    arguments = tyro.cli(Arguments, prog="python -m recipes.experiment.seeds")
-    try:
-        print(table([read(folder) for folder in arguments.runs]), end="")
-    except (ValueError, FileNotFoundError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    mismatches = ", ".join(str(result["rtl"]["mismatches"]) for result in results)
+    return "\n".join([*lines, "", f"Chosen: {chosen}. RTL mismatches: {mismatches}.", ""])
 
 
 if __name__ == "__main__":
-    main()
+    command.main(Arguments, lambda arguments: print(run(arguments), end=""), "seeds")

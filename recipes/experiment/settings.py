@@ -1,16 +1,22 @@
-"""Every hyper-parameter of a recipe, read from a TOML file: a dataclass a table."""
+"""Every hyper-parameter of a recipe, read from a TOML file: a dataclass a table.
 
+A run keeps its own, :func:`remember`, so that what works on the folder of a run asks for nothing.
+"""
+
+import json
 import tomllib
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from data_prep.features import FeatureConfig
-from data_prep.phones import PhoneSet
+from data_prep.phones import PhoneSet, phone_set
 from ernn.asr import ModelConfig, Perturbation, SpecAugment, TrainConfig
+from ernn.files import atomic
 from ernn.quantize import WordLengths
 
 T = TypeVar("T")
+REMEMBERED = "settings.json"
 ALLOWED: dict[Any, tuple[type, ...]] = {int: (int,), float: (int, float), bool: (bool,)}
 """Types of TOML values by the type of the field; of other fields the classes check the values."""
 
@@ -79,11 +85,11 @@ class Hardware:
 
 
 @dataclass(frozen=True)
-class Settings(Generic[C]):
-    """All tables of the file."""
+class Settings:
+    """All tables of the file but ``[corpus]``, which is the recipe's own."""
 
     seed: int
-    corpus: C
+    phones: PhoneSet
     features: FeatureConfig
     model: ModelConfig
     train: TrainConfig
@@ -92,7 +98,7 @@ class Settings(Generic[C]):
     hardware: Hardware
 
 
-def read_settings(path: Path, seed: int | None, corpus: type[C]) -> Settings[C]:
+def read_settings(path: Path, seed: int | None, corpus: type[C]) -> tuple[C, Settings]:
     """Read a TOML file.
 
     Args:
@@ -100,40 +106,80 @@ def read_settings(path: Path, seed: int | None, corpus: type[C]) -> Settings[C]:
         seed: replaces the file's own.
         corpus: the dataclass of the table ``[corpus]``.
 
+    Returns:
+        That table, and all others.
+
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: it is not TOML, or a table or a key is missing, unknown or of a wrong type.
     """
     content = _content(path)
     try:
-        seed = content.pop("seed") if seed is None else seed
-        features = _table(FeatureConfig, content, "features")
         own = _table(corpus, content, "corpus")
-        given = {"input_size": features.size, "num_phones": len(own.phone_set.symbols)}
-        bands = {"bands": features.frame_size}
-        augment: dict[str, Any] = {
-            "spec_augment": _table(SpecAugment, content, "spec_augment", **bands)
-        }
-        if "perturbation" in content:
-            stacked = bands | {"subsample": features.subsample}
-            augment["perturbation"] = _table(Perturbation, content, "perturbation", **stacked)
-        settings = Settings(
-            seed=seed,
-            corpus=own,
-            features=features,
-            model=_table(ModelConfig, content, "model", **given),
-            train=_table(TrainConfig, content, "train", seed=seed, **augment),
-            compress=_table(Compress, content, "compress"),
-            quantize=_table(Quantize, content, "quantize"),
-            hardware=_table(Hardware, content, "hardware"),
+        return own, _settings(
+            content | {"seed": content["seed"] if seed is None else seed}, own.phone_set
         )
-        if rest := content.keys() - {field.name for field in fields(Settings)} - augment.keys():
-            raise ValueError(f"unknown table {min(rest)!r}")
     except KeyError as error:
         raise ValueError(f"{path}: no {error}") from None
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
-    return settings
+
+
+def remember(out: Path, path: Path, settings: Settings) -> None:
+    """Keep the settings of a run, ``path`` with its bases, in its folder."""
+    content = _content(path) | {"seed": settings.seed, "phones": settings.phones.symbols}
+    with atomic(out / REMEMBERED) as new:
+        new.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def remembered(out: Path) -> Settings:
+    """Read the settings of a run from its folder.
+
+    Raises:
+        FileNotFoundError: there is no run.
+        ValueError: they are not as they must be.
+    """
+    path = out / REMEMBERED
+    if not path.is_file():
+        raise FileNotFoundError(f"{out}: no {REMEMBERED}; run.py --out {out} writes it")
+    try:
+        content = json.loads(path.read_text())
+        return _settings(content, phone_set(content.pop("phones")))
+    except KeyError as error:
+        raise ValueError(f"{path}: no {error}") from None
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def _settings(content: dict[str, Any], phones: PhoneSet) -> Settings:
+    """Build the settings of all tables but ``[corpus]``.
+
+    Raises:
+        KeyError: there is no such table.
+        ValueError: a table or a key is unknown or of a wrong type.
+    """
+    seed, features = content["seed"], _table(FeatureConfig, content, "features")
+    bands = {"bands": features.frame_size}
+    augment: dict[str, Any] = {
+        "spec_augment": _table(SpecAugment, content, "spec_augment", **bands)
+    }
+    if "perturbation" in content:
+        stacked = bands | {"subsample": features.subsample}
+        augment["perturbation"] = _table(Perturbation, content, "perturbation", **stacked)
+    known = {field.name for field in fields(Settings)} - {"phones"} | augment.keys() | {"corpus"}
+    if rest := content.keys() - known:
+        raise ValueError(f"unknown table {min(rest)!r}")
+    shape = {"input_size": features.size, "num_phones": len(phones.symbols)}
+    return Settings(
+        seed=seed,
+        phones=phones,
+        features=features,
+        model=_table(ModelConfig, content, "model", **shape),
+        train=_table(TrainConfig, content, "train", seed=seed, **augment),
+        compress=_table(Compress, content, "compress"),
+        quantize=_table(Quantize, content, "quantize"),
+        hardware=_table(Hardware, content, "hardware"),
+    )
 
 
 def _content(path: Path, *above: Path) -> dict[str, Any]:

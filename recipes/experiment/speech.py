@@ -1,4 +1,4 @@
-"""The recogniser's stages: features and the dense baseline; scoring."""
+"""Speech as the stages take it: features, data sets, scores."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,7 +9,7 @@ import torch
 
 from data_prep import features, frames, manifest
 from data_prep.manifest import SPLITS
-from ernn.asr import AcousticModel, Dataset, Epoch, recognise, score, train
+from ernn.asr import AcousticModel, Dataset, Epoch, recognise, score
 from recipes.experiment.settings import Settings
 from recipes.experiment.stage import Result
 
@@ -55,7 +55,7 @@ def datasets(out: Path, settings: Settings, splits: Sequence[str] = SPLITS) -> l
     Raises:
         ValueError: frames are to be classified, and the corpus has no boundaries.
     """
-    phones = settings.corpus.phone_set
+    phones = settings.phones
     sets = []
     for split in splits:
         vectors = features.load(out / "features" / f"{split}.safetensors")
@@ -80,20 +80,11 @@ def align(utterance: manifest.Utterance, count: int, settings: Settings) -> np.n
         raise ValueError(
             f"criterion is 'frames': {utterance.id} has no boundaries; without them it is 'ctc'"
         )
-    phones = settings.corpus.phone_set
+    phones = settings.phones
     classes = {symbol: n for n, symbol in enumerate(phones.symbols, 1)}
     bounds = zip(utterance.boundaries, utterance.phones, strict=True)
     segments = [(start, end, phones.target[phone] or "") for (start, end), phone in bounds]
     return frames.label(segments, utterance.sample_rate, count, settings.features, classes)
-
-
-def dense(folder: Path, settings: Settings, out: Path) -> Result:
-    """Train the dense baseline."""
-    train_set, dev_set, test_set = datasets(out, settings)
-    torch.manual_seed(settings.seed)
-    model = AcousticModel(settings.model).to(device())
-    history = train(model, train_set, dev_set, settings.train, folder / "training")
-    return evaluate(model, dev_set, test_set, folder) | {"history": curve(history.epochs)}
 
 
 def device() -> torch.device:

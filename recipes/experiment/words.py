@@ -1,28 +1,28 @@
 """What short words cost: integer models against float, before and after training in their formats.
 
-Takes folders of run.py, one for each seed, and quantizes every block size that they trained.
+    python -m recipes.experiment.words exp/timit exp/seed1 exp/seed2
+
+Takes folders of a recipe's run.py, one for each seed, and quantizes every block size that they
+trained. Prints a table, and keeps it below each folder.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from statistics import mean
-from typing import Annotated
-
-import tyro
 
 from ernn.asr import AcousticModel, recognise, score
 from ernn.asr.integer import IntegerAcousticModel
 from ernn.explore.kept import kept
 from ernn.files import atomic
 from ernn.quantize import WordLengths
-from recipes.experiment.compression import in_parallel
+from recipes.experiment import command, runs
 from recipes.experiment.phase2 import Quantizer
-from recipes.experiment.settings import C, Settings, read_settings
+from recipes.experiment.settings import Settings
 from recipes.experiment.speech import datasets
 from recipes.experiment.stage import Result
+from recipes.experiment.workers import in_parallel
 
 WORDS = {
     "12-bit weights, 16-bit activations": WordLengths(weight=12, activation=16),
@@ -32,45 +32,32 @@ WORDS = {
 
 
 @dataclass
-class Arguments:
+class Arguments(runs.Arguments):
     """Quantize every block size of runs that differ in their seed."""
 
-    runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """Folders of run.py."""
-    config: Path
-    """The settings that the runs were made with."""
     epochs: int = 4
     """Of quantization-aware training, where the words are 8 bits."""
     learning_rate: float = 1e-3
     """In the first of them; falls to 0."""
 
 
-def run(arguments: Arguments, corpus: type[C]) -> str:
+def run(arguments: Arguments) -> str:
     """Quantize and train what is missing; return the table, which is kept beside each run too.
 
     Raises:
-        ValueError, FileNotFoundError: a setting or a run is not as it must be.
+        ValueError, FileNotFoundError: a run is not as it must be.
     """
-    if not arguments.runs:
-        raise ValueError("no run: name the folders of one or more")
-    tasks: list[tuple[int, Settings[C], Path]] = []
-    for out in arguments.runs:
-        stored = out / "results.json"
-        if not stored.is_file():
-            raise FileNotFoundError(f"{out}: no results.json; run.py --out {out} writes it")
-        content = json.loads(stored.read_text())
-        settings = read_settings(arguments.config, content["seed"], corpus)
+    tasks: list[tuple[int, Settings, Path]] = []
+    for out, settings in zip(arguments.runs, runs.settings_of(arguments.runs), strict=True):
         aware = replace(
             settings.quantize, aware_epochs=arguments.epochs, aware_rate=arguments.learning_rate
         )
-        settings = replace(settings, quantize=aware)
-        tasks += [(int(k), settings, out) for k in content["per"]["circulant"]]
+        own = replace(settings, quantize=aware)
+        tasks += [(k, own, out) for k in settings.compress.block_sizes]
     results = in_parallel(quantize, tasks)
-    block_sizes = list(dict.fromkeys(k for k, *_ in tasks))
-    by_size = {
-        k: [r for (size, *_), r in zip(tasks, results, strict=True) if size == k]
-        for k in block_sizes
-    }
+    by_size: dict[int, list[Result]] = {}
+    for (k, *_), result in zip(tasks, results, strict=True):
+        by_size.setdefault(k, []).append(result)
     text = table(by_size)
     for out in arguments.runs:
         with atomic(out / "words" / "words.md") as new:
@@ -78,11 +65,11 @@ def run(arguments: Arguments, corpus: type[C]) -> str:
     return text
 
 
-def quantize(task: tuple[int, Settings[C], Path]) -> Result:
+def quantize(task: tuple[int, Settings, Path]) -> Result:
     """Dev and test PER of one block size's models, by name; what is there is read."""
     block_size, settings, out = task
     train_set, dev_set, test_set = datasets(out, settings)
-    file = out / "phase1" / f"k{block_size}" / "model.safetensors"
+    file = out / "compress" / f"k{block_size}" / "model.safetensors"
     model = AcousticModel.load(file).eval()
     quantizer = Quantizer(model, train_set, dev_set, settings)
     folder = out / "words" / f"k{block_size}"
@@ -112,8 +99,8 @@ def quantize(task: tuple[int, Settings[C], Path]) -> Result:
 
 def table(results: Mapping[int, Sequence[Result]]) -> str:
     """Return a Markdown table: a row an integer model, its points lost against float."""
-    runs = " | ".join(f"test {n}" for n in range(1, len(next(iter(results.values()))) + 1))
-    lines = [f"| k | points lost against float | {runs} | test | dev |"]
+    each = " | ".join(f"test {n}" for n in range(1, len(next(iter(results.values()))) + 1))
+    lines = [f"| k | points lost against float | {each} | test | dev |"]
     lines.append("|---" * lines[0].count(" | ") + "|---|")
     for k, models in results.items():
         for name in models[0]:
@@ -128,3 +115,7 @@ def table(results: Mapping[int, Sequence[Result]]) -> str:
                 f"| {k} | {name} | {each} | {mean(lost['test']):+.2f} | {mean(lost['dev']):+.2f} |"
             )
     return "\n".join([*lines, ""])
+
+
+if __name__ == "__main__":
+    command.main(Arguments, lambda arguments: print(run(arguments), end=""), "words")

@@ -1,8 +1,8 @@
 """From real speech to gates: phone recognition on speechocean762, and its accelerator.
 
-Stages: prepare, features, dense baseline, Phase I (block size), Phase II (formats), hardware,
-report. Each keeps its result below ``--out``: a second run does only what is missing, and a run
-that was interrupted goes on where it was.
+Stages: prepare, features, dense baseline, block sizes, Phase I (which one), Phase II (formats),
+hardware, beam search, report. Each keeps its result below ``--out``: a second run does only what is
+missing, and a run that was interrupted goes on where it was.
 """
 
 import os
@@ -54,14 +54,14 @@ def run(options: Options) -> None:
     from recipes.experiment import pipeline, speech  # when the options are parsed: torch is slow
     from recipes.experiment.settings import read_settings
 
-    settings = read_settings(options.config, options.seed, Corpus)
+    corpus, settings = read_settings(options.config, options.seed, Corpus)
     stage = Stage(
         "prepare",
-        lambda folder, _: prepare(folder, settings.corpus, root),
-        [str(root), settings.corpus],
+        lambda folder, _: prepare(folder, corpus, root),
+        [str(root), corpus],
         speech.summary,
     )
-    pipeline.run(stage, settings, options.out, options.start)
+    pipeline.run(stage, settings, options)
 
 
 def prepare(folder: Path, corpus: Corpus, root: Path) -> Result:

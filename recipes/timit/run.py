@@ -1,8 +1,8 @@
 """From speech to gates: phone recognition on TIMIT, or on the built-in corpus, and its accelerator.
 
-Stages: prepare, features, dense baseline, Phase I (block size), Phase II (formats), hardware,
-report. Each keeps its result below ``--out``: a second run does only what is missing, and a run
-that was interrupted goes on where it was.
+Stages: prepare, features, dense baseline, block sizes, Phase I (which one), Phase II (formats),
+hardware, beam search, report. Each keeps its result below ``--out``: a second run does only what is
+missing, and a run that was interrupted goes on where it was.
 """
 
 from dataclasses import asdict, dataclass
@@ -77,15 +77,15 @@ def run(options: Options) -> None:
     from recipes.experiment.settings import read_settings
 
     root = options.timit_root
-    corpus = Corpus if root is None else Licensed
-    settings = read_settings(options.config, options.seed, corpus)
+    kind = Corpus if root is None else Licensed
+    corpus, settings = read_settings(options.config, options.seed, kind)
     stage = Stage(
         "prepare",
-        lambda folder, _: prepare(folder, settings.corpus, settings.seed, root),
-        [str(root)] if root else [settings.seed, settings.corpus.sizes],
+        lambda folder, _: prepare(folder, corpus, settings.seed, root),
+        [str(root)] if root else [settings.seed, corpus.sizes],
         speech.summary,
     )
-    pipeline.run(stage, settings, options.out, options.start)
+    pipeline.run(stage, settings, options)
 
 
 def prepare(folder: Path, corpus: Corpus, seed: int, timit_root: Path | None) -> Result:

@@ -15,7 +15,7 @@ from ernn.fixed import Integers
 from hdl.program import Program
 from hdl.simulate import Run
 from recipes.experiment import hardware
-from recipes.experiment.settings import read_settings
+from recipes.experiment.settings import read_settings, remember
 from recipes.timit.run import Corpus
 
 DEFAULT = Path(__file__).parents[2] / "recipes" / "timit" / "default.toml"
@@ -63,6 +63,7 @@ def small_config(tmp_path: Path) -> Path:
     text = DEFAULT.read_text().replace("hidden_size = 256", "hidden_size = 16")
     text = text.replace("num_layers = 2", "num_layers = 1").replace("epochs = 16 ", "epochs = 5 ")
     path = tmp_path / "settings.toml"
+    text = text.replace("block_sizes = [4, 8, 16]", "block_sizes = [4, 8]")
     path.write_text(text.replace("admm_epochs = 3", "admm_epochs = 1"))
     return path
 
@@ -82,11 +83,11 @@ def small_runs(tmp_path: Path, small_config: Path) -> tuple[Path, ...]:
             (out / "features").mkdir(exist_ok=True)
             save_file(frames, out / "features" / f"{split}.safetensors")
         torch.manual_seed(seed)
-        model = AcousticModel(read_settings(small_config, seed, Corpus).model)
-        model.save(out / "dense" / "model.safetensors")
-        (out / "phase1").mkdir()
+        _, settings = read_settings(small_config, seed, Corpus)
+        AcousticModel(settings.model).save(out / "dense" / "lstm" / "model.safetensors")
+        remember(out, small_config, settings)
+        (out / "compress").mkdir()
         control = {"control": {"dev": 10.0, "test": 20.0 + seed}, "variants": {}}
-        (out / "phase1" / "result.json").write_text(json.dumps(control))
-        (out / "results.json").write_text(json.dumps({"seed": seed}))
+        (out / "compress" / "result.json").write_text(json.dumps(control))
         folders.append(out)
     return tuple(folders)

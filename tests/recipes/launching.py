@@ -7,7 +7,8 @@ import time
 from pathlib import Path
 
 RECIPES = Path(__file__).parents[2] / "recipes"
-STAGES = ["prepare", "features", "dense", "phase1", "phase2", "hardware", "beam", "report"]
+STAGES = ["prepare", "features", "dense", "compress", "phase1", "phase2", "hardware", "beam"]
+STAGES += ["report"]
 SMALL = """
 seed = 3
 [corpus]

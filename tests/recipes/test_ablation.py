@@ -9,23 +9,20 @@ import pytest
 from ernn.asr import AcousticModel
 from recipes.experiment import ablation
 from recipes.experiment.ablation import Arguments, table, variations
-from recipes.experiment.settings import read_settings
-from recipes.timit.run import Corpus
+from recipes.experiment.settings import remembered
 
 
 def test_every_variation_is_trained_once_for_each_seed(
-    small_runs, small_config, monkeypatch
+    small_runs: tuple[Path, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ablation, "in_parallel", lambda work, tasks: [work(t) for t in tasks])
-    runs, config = small_runs, small_config
-    arguments = Arguments(runs, config, block_size=8)
-    text = ablation.run(arguments, Corpus)
+    arguments = Arguments(small_runs, block_size=8)
+    text = ablation.run(arguments)
     lines = text.splitlines()
-    settings = read_settings(config, None, Corpus)
-    names = ["dense control", *variations(settings.compress)]
+    names = ["dense control", *variations(remembered(small_runs[0]).compress)]
     assert [line.split(" | ")[0] for line in lines[2:]] == [f"| {name}" for name in names]
     assert lines[2] == "| dense control | 20.00 | 21.00 | 20.50 | +0.00 | 10.00 | +0.00 |"
-    for out in runs:
+    for out in small_runs:
         assert (out / "ablation" / "k8.md").read_text() == text
         for folder in (out / "ablation" / "k8").iterdir():
             model = AcousticModel.load(folder / "model.safetensors")
@@ -41,33 +38,38 @@ def test_every_variation_is_trained_once_for_each_seed(
         raise AssertionError("it is there")
 
     monkeypatch.setattr(ablation, "train_circulant", never)
-    assert ablation.run(arguments, Corpus) == text
-    config.write_text(config.read_text().replace("learning_rate = 8e-3", "learning_rate = 7e-3"))
+    assert ablation.run(arguments) == text
+    for out in small_runs:
+        kept = out / "settings.json"
+        kept.write_text(
+            kept.read_text().replace('"learning_rate": 0.008', '"learning_rate": 0.007')
+        )
     with pytest.raises(ValueError, match="was trained with other settings; remove it"):
-        ablation.run(arguments, Corpus)
-    with pytest.raises(FileNotFoundError, match="absent: no dense control"):
-        ablation.run(replace(arguments, runs=(Path("absent"),)), Corpus)
-    with pytest.raises(ValueError, match="no run: name the folders"):
-        ablation.run(replace(arguments, runs=()), Corpus)
+        ablation.run(arguments)
+    (small_runs[1] / "compress" / "result.json").unlink()
+    with pytest.raises(
+        FileNotFoundError, match=r"seed1: no dense control; run.py --out .*seed1 trains"
+    ):
+        ablation.run(arguments)
 
 
 def test_some_variations_alone_and_the_run_s_own_model(
-    small_runs, small_config, monkeypatch
+    small_runs: tuple[Path, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ablation, "in_parallel", lambda work, tasks: [work(t) for t in tasks])
     for out in small_runs:
-        stored = out / "phase1" / "result.json"
-        phase1 = json.loads(stored.read_text()) | {"variants": {"8": {"dev": 1.0, "test": 2.0}}}
-        stored.write_text(json.dumps(phase1))
-    arguments = Arguments(small_runs, small_config, block_size=8, only=("ADMM",))
-    text = ablation.run(arguments, Corpus)  # a quarter of 5 epochs is the one that the run had
+        stored = out / "compress" / "result.json"
+        trained = json.loads(stored.read_text()) | {"variants": {"8": {"dev": 1.0, "test": 2.0}}}
+        stored.write_text(json.dumps(trained))
+    arguments = Arguments(small_runs, block_size=8, only=("ADMM",))
+    text = ablation.run(arguments)  # a quarter of 5 epochs is the one that the run had
     assert [line.split(" | ")[0] for line in text.splitlines()[2:]] == [
         "| dense control",
         "| ADMM",
     ]
     assert "| ADMM | 2.00 | 2.00 | 2.00 |" in text
     with pytest.raises(ValueError, match="no variation 'ADM'; there are 'projection, fine-tuning'"):
-        ablation.run(replace(arguments, only=("ADM",)), Corpus)
+        ablation.run(replace(arguments, only=("ADM",)))
 
 
 def test_points_lost_are_means_against_the_control() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from ernn.asr import TrainConfig
 from recipes.experiment.compression import phases
-from recipes.experiment.settings import Compress, read_settings
+from recipes.experiment.settings import Compress, Settings, read_settings, remember, remembered
 from recipes.experiment.stage import Stage, run_stages
 from recipes.speechocean762 import run as speechocean762
 from recipes.timit.run import Corpus, Licensed
@@ -23,8 +23,12 @@ def write(tmp_path: Path, text: str) -> Path:
     return path
 
 
+def read(path: Path) -> Settings:
+    return read_settings(path, None, Corpus)[1]
+
+
 def test_default_settings_are_read_and_seed_reaches_the_training(tmp_path: Path) -> None:
-    settings = read_settings(write(tmp_path, DEFAULT), 7, Corpus)
+    _, settings = read_settings(write(tmp_path, DEFAULT), 7, Corpus)
     assert settings.seed == settings.train.seed == 7
     assert settings.model.input_size == settings.features.size == 160
     assert settings.compress.block_sizes == (4, 8, 16)
@@ -34,7 +38,7 @@ def test_what_perturbs_and_masks_knows_the_features(tmp_path: Path) -> None:
     mfcc = DEFAULT.replace('kind = "fbank"', 'kind = "mfcc"').replace(
         "subsample = 3", "subsample = 2"
     )
-    train = read_settings(write(tmp_path, mfcc), None, Corpus).train
+    train = read(write(tmp_path, mfcc)).train
     assert train.perturbation is not None
     assert train.spec_augment is not None
     assert (train.perturbation.bands, train.perturbation.subsample) == (39, 2)
@@ -42,13 +46,13 @@ def test_what_perturbs_and_masks_knows_the_features(tmp_path: Path) -> None:
     without = (
         DEFAULT[: DEFAULT.index("[perturbation]")] + DEFAULT[DEFAULT.index("[spec_augment]") :]
     )
-    assert read_settings(write(tmp_path, without), None, Corpus).train.perturbation is None
+    assert read(write(tmp_path, without)).train.perturbation is None
 
 
 @pytest.mark.parametrize("name", ["default", "full", "paper"])
 def test_settings_of_speechocean762_are_read(name: str) -> None:
     path = RECIPES / "speechocean762" / f"{name}.toml"
-    settings = read_settings(path, None, speechocean762.Corpus)
+    _, settings = read_settings(path, None, speechocean762.Corpus)
     assert settings.model.num_phones == 39
     assert settings.model.bidirectional == (name != "paper")
     published = (1024, 512, True) if name == "paper" else (256, 0, False)
@@ -59,8 +63,8 @@ def test_settings_of_speechocean762_are_read(name: str) -> None:
 @pytest.mark.parametrize("phones", [61, 48, 39])
 def test_the_model_has_a_class_for_each_phone_that_is_trained(tmp_path: Path, phones: int) -> None:
     path = write(tmp_path, DEFAULT.replace("\nphones = 39", f"\nphones = {phones}"))
-    assert read_settings(path, None, Corpus).model.num_phones == phones
-    assert read_settings(path, None, Licensed).model.num_phones == 61
+    assert read(path).model.num_phones == phones
+    assert read_settings(path, None, Licensed)[1].model.num_phones == 61
 
 
 def test_all_phases_share_the_epochs_and_one_fall_of_the_rate(tmp_path: Path) -> None:
@@ -91,7 +95,7 @@ def test_all_phases_share_the_epochs_and_one_fall_of_the_rate(tmp_path: Path) ->
         ("\nphones = 39", "\nphones = 40", "[corpus] 40 phones to train: only 61, 48 and 39"),
         ("seed = 0", "seed 0", "Expected '='"),
         ("seed = 0", "", "no 'seed'"),
-        ("[hardware]", "[software]", "no 'hardware'"),
+        ("[hardware]", "[software]", "unknown table 'software'"),
         ("seed = 0", "seed = 0\nspeed = 3", "unknown table 'speed'"),
         (
             "n_pe = ",
@@ -122,7 +126,7 @@ def test_settings_over_a_base(tmp_path: Path) -> None:
     path = write(tmp_path, DEFAULT)
     over = tmp_path / "over.toml"
     over.write_text('base = "settings.toml"\nseed = 3\n[model]\nhidden_size = 64\n')
-    plain, changed = (read_settings(p, None, Corpus) for p in (path, over))
+    plain, changed = map(read, (path, over))
     assert (changed.seed, changed.model.hidden_size) == (3, 64)
     assert changed.model == replace(plain.model, hidden_size=64)
     assert changed.compress == plain.compress
@@ -138,9 +142,33 @@ def test_settings_over_a_base(tmp_path: Path) -> None:
     "name", ["full", "small", "wide", "bidirectional", "gru", "hybrid", "unperturbed"]
 )
 def test_settings_of_timit_are_read(name: str) -> None:
-    settings = read_settings(RECIPES / "timit" / f"{name}.toml", None, Corpus)
+    settings = read(RECIPES / "timit" / f"{name}.toml")
     assert settings.train.precision == "bf16"  # of full.toml
     assert settings.compress.admm_rho_end == 0.1  # of default.toml
+
+
+@pytest.mark.parametrize("corpus", [Corpus, Licensed])
+def test_a_run_s_settings_are_read_from_its_folder(corpus: type[Corpus], tmp_path: Path) -> None:
+    path = RECIPES / "timit" / "hybrid.toml"
+    _, settings = read_settings(path, 5, corpus)
+    remember(tmp_path, path, settings)
+    assert remembered(tmp_path) == settings
+    kept = tmp_path / "settings.json"
+    for old, new, message in (
+        ('"aa"', '"a"', "phones, which are no corpus' set"),
+        ('"dropout"', '"drop"', r"\[model\] has an unknown 'drop'"),
+        ('"phones": [', '"phone": [', "no 'phones'"),
+    ):
+        text = kept.read_text()
+        kept.write_text(text.replace(old, new))
+        with pytest.raises(ValueError, match=message) as caught:
+            remembered(tmp_path)
+        assert str(caught.value).startswith(f"{kept}: ")
+        kept.write_text(text)
+    with pytest.raises(
+        FileNotFoundError, match=r"absent: no settings\.json; run.py --out .*absent"
+    ):
+        remembered(tmp_path / "absent")
 
 
 def test_a_missing_settings_file_is_named(tmp_path: Path) -> None:

@@ -96,10 +96,12 @@ def test_results_say_who_was_tested(whole: Path) -> None:
 
 
 def test_phones_are_scored_without_stress(whole: Path) -> None:
-    alignments = (whole / "dense" / "test.alignments.txt").read_text()
+    alignments = (whole / "dense" / "lstm" / "test.alignments.txt").read_text()
     assert "IY" in alignments
     assert "IY1" not in alignments
-    assert AcousticModel.load(whole / "dense" / "model.safetensors").output.out_features == 40
+    assert (
+        AcousticModel.load(whole / "dense" / "lstm" / "model.safetensors").output.out_features == 40
+    )
 
 
 def test_the_bundle_is_a_model_for_whole_utterances(whole: Path) -> None:
@@ -122,7 +124,7 @@ def test_a_training_with_another_seed_has_the_same_speakers(
     def dense(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("recipes.experiment.speech.dense", dense)
+    monkeypatch.setattr("recipes.experiment.training.dense", dense)
     for stage in ("prepare", "features"):
         shutil.copytree(whole / stage, tmp_path / stage)
     with pytest.raises(KeyboardInterrupt):

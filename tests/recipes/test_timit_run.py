@@ -19,7 +19,7 @@ from ernn.asr import AcousticModel, transcribe
 from ernn.asr.recogniser import Recogniser
 from ernn.explore.phase2 import one_bit_shorter
 from ernn.quantize import WordLengths
-from recipes.experiment import speech
+from recipes.experiment import speech, training
 from recipes.experiment.settings import Settings
 from recipes.timit import run as timit
 from recipes.timit.run import Options
@@ -82,10 +82,10 @@ def test_what_is_trained_as_61_phones_is_scored_as_39(whole: Path) -> None:
     example = json.loads((whole / "hardware" / "result.json").read_text())["example"]
     assert example["rtl"] == example["integer"]
     assert f"rtl       {' '.join(example['rtl'])}" in (whole / "RESULTS.md").read_text()
-    alignments = (whole / "dense" / "test.alignments.txt").read_text().split()
+    alignments = (whole / "dense" / "lstm" / "test.alignments.txt").read_text().split()
     assert {*alignments} & {*PHONES_61} <= {*PHONES_39}
     assert alignments.count("sil") > 100
-    model = AcousticModel.load(whole / "dense" / "model.safetensors")
+    model = AcousticModel.load(whole / "dense" / "lstm" / "model.safetensors")
     assert model.output.out_features == 62
 
 
@@ -168,7 +168,7 @@ def test_other_phones_leave_the_corpus_and_the_features(
     def dense(folder: Path, *_: object) -> None:
         raise KeyboardInterrupt(folder.name)
 
-    monkeypatch.setattr(speech, "dense", dense)
+    monkeypatch.setattr(training, "dense", dense)
     config = write_settings(tmp_path / "48.toml", f"phones = 48\n{BUILT_IN}")
     out = tmp_path / "exp"
     for stage in ("prepare", "features"):
@@ -202,7 +202,7 @@ def test_of_a_licensed_timit_61_phones_are_trained_and_what_it_lacks_is_told(
         assert train_set.symbols == timit_set(61).symbols
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(speech, "dense", dense)
+    monkeypatch.setattr(training, "dense", dense)
     other = write_settings(tmp_path / "39.toml", f"phones = 39\n{BUILT_IN}")
     with pytest.raises(KeyboardInterrupt):
         timit.run(Options(tmp_path, other, timit_root=whole / "prepare" / "corpus"))
@@ -252,12 +252,12 @@ def test_killed_and_interrupted_it_goes_on_to_the_same_models(tmp_path: Path) ->
         assert stage in stdout
 
     process = start("timit", "--out", out, "--config", config)
-    wait_for(out / "dense" / "training" / "checkpoint.safetensors", process)
+    wait_for(out / "dense" / "lstm" / "training" / "checkpoint.safetensors", process)
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
 
     process = start("timit", "--out", out, "--config", config)
-    wait_for(out / "phase1" / "k4" / "admm" / "checkpoint.safetensors", process)
+    wait_for(out / "compress" / "k4" / "admm" / "checkpoint.safetensors", process)
     os.killpg(process.pid, signal.SIGINT)
     code, _, stderr = finish(process)
     assert code == 130
@@ -269,10 +269,11 @@ def test_killed_and_interrupted_it_goes_on_to_the_same_models(tmp_path: Path) ->
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
     for name in (
-        "dense/model.safetensors",
-        "phase1/control/model.safetensors",
-        "phase1/k4/model.safetensors",
-        "phase1/k8/model.safetensors",
+        "dense/lstm/model.safetensors",
+        "dense/gru/model.safetensors",
+        "compress/control/model.safetensors",
+        "compress/k4/model.safetensors",
+        "compress/k8/model.safetensors",
         "phase2/bundle/bundle.json",
         "phase2/bundle/weights.safetensors",
     ):

@@ -1,8 +1,8 @@
 """Which recogniser on which core: accuracy against latency, DSPs and memory, many of each tried.
 
-    python recipes/timit/explore.py --trials 60
+    python -m recipes.experiment.explore exp/timit --trials 60
 
-Takes the corpus and its features from a folder in which run.py made them. Every recogniser is
+Takes corpus, features and settings from the folder of a recipe's run.py. Every recogniser is
 trained from scratch for a few epochs: block-circulant weights need no dense baseline, and what is
 asked is which is better, not the last tenth of a point. The dev PER is that of the integer model.
 
@@ -11,11 +11,11 @@ interrupted or killed goes on with the same command.
 """
 
 import fcntl
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -29,33 +29,27 @@ from ernn.explore import Candidate
 from ernn.explore.pareto import to_markdown
 from ernn.explore.study import Pruning, Space, Watch, explore
 from ernn.quantize import calibrate, convert
-from hdl.devices import DEVICES, find
+from hdl.devices import find
 from hdl.evidence import DeviceHardware
-from recipes.experiment.settings import Settings, read_settings
+from recipes.experiment import command
+from recipes.experiment.settings import Settings, remembered
 from recipes.experiment.speech import datasets
-from recipes.timit.run import Corpus
-
-HERE = Path(__file__).parent
 
 
 @dataclass
 class Arguments:
     """Explore recognisers and cores for a device; the front is printed, and kept as a picture."""
 
+    run: Annotated[Path, tyro.conf.Positional]
+    """Folder of run.py; the study goes to explore/DEVICE in it."""
     trials: int
     """Of the whole study, those that are pruned among them."""
-    out: Path = Path("exp/timit")
-    """The folder of run.py, with its corpus and features; the study goes to explore/DEVICE."""
     device: str = "xcku060"
     """The FPGA."""
     storage: str | None = None
     """URL of the study's database, as SQLAlchemy takes it; default: SQLite in explore/DEVICE."""
     epochs: int = 6
     """Of each training."""
-    config: Path = HERE / "default.toml"
-    """Settings of run.py: model, training and word lengths; what is explored is replaced."""
-    seed: int | None = None
-    """Replaces the seed of the settings."""
     space: Space = field(default_factory=Space)
     """What is tried."""
     pruning: Pruning = field(default_factory=Pruning)
@@ -105,46 +99,37 @@ def run(arguments: Arguments) -> None:
     """Go on with the study.
 
     Raises:
-        ValueError, FileNotFoundError: an argument or a file is not as it must be.
-        SQLAlchemyError, OptunaError: the storage fails.
+        ValueError, FileNotFoundError: an argument or a file is not as it must be, or the storage
+            fails.
     """
     torch.set_num_threads(1)  # the tensors are small: more threads cost more than they give
-    settings, out = read_settings(arguments.config, arguments.seed, Corpus), arguments.out
+    out = arguments.run
+    settings = remembered(out)
     device = find(arguments.device)
     corpus = out / "features" / "key"
     if not corpus.is_file():
         raise FileNotFoundError(f"{out}: has no features; run.py --out {out} makes them")
     trainer = Trainer(settings, arguments.epochs, out)
     folder = out / "explore" / device.name
-    study = explore(
-        Candidate(settings.model, settings.quantize),
-        arguments.space,
-        DeviceHardware(device, measured=False),
-        trainer,
-        folder,
-        trials=arguments.trials,
-        name=f"{HERE.name}-{device.name}",
-        storage=arguments.storage,
-        pruning=arguments.pruning,
-        settings=[corpus.read_text(), asdict(trainer.config)],
-        seed=settings.seed,
-    )
+    try:
+        study = explore(
+            Candidate(settings.model, settings.quantize),
+            arguments.space,
+            DeviceHardware(device, measured=False),
+            trainer,
+            folder,
+            trials=arguments.trials,
+            name=f"{out.name}-{device.name}",
+            storage=arguments.storage,
+            pruning=arguments.pruning,
+            settings=[corpus.read_text(), asdict(trainer.config)],
+            seed=settings.seed,
+        )
+    except (SQLAlchemyError, OptunaError) as error:
+        raise ValueError(f"{arguments.storage}: {str(error).splitlines()[0]}") from None
     print(to_markdown(study), end="")
     print(f"see {folder / 'pareto.png'}")
 
 
-def main() -> None:
-    """Parse the command line and run."""
-    arguments = tyro.cli(Arguments, description=f"{__doc__}\n\nDevices: {', '.join(DEVICES)}.")
-    try:
-        run(arguments)
-    except (ValueError, OSError, ImportError, SQLAlchemyError, OptunaError) as error:
-        print(f"error: {str(error).splitlines()[0]}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("interrupted: the same command goes on from here", file=sys.stderr)
-        sys.exit(130)
-
-
 if __name__ == "__main__":
-    main()
+    command.main(Arguments, run, "explore")

@@ -1,7 +1,6 @@
 """The recipe's study on a few random utterances."""
 
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,15 +13,11 @@ from data_prep.manifest import Utterance
 from ernn.explore import Candidate
 from ernn.explore.study import Space
 from ernn.quantize import WordLengths
+from recipes.experiment.explore import Arguments, Trainer, run
+from recipes.experiment.settings import read_settings, remember, remembered
+from recipes.timit.run import Corpus
 
-RECIPE = Path(__file__).parents[2] / "recipes" / "timit"
-sys.path.insert(0, str(RECIPE))
-
-from explore import Arguments, Trainer, main, run  # noqa: E402
-
-from recipes.experiment.settings import read_settings  # noqa: E402
-from recipes.timit.run import Corpus  # noqa: E402
-
+DEFAULT = Path(__file__).parents[2] / "recipes" / "timit" / "default.toml"
 SPACE = Space(hidden_sizes=(8, 16), num_layers=(1,), block_sizes=(4, 8), n_pe=(4,))
 
 
@@ -39,11 +34,12 @@ def out(tmp_path):
         (tmp_path / "features").mkdir(exist_ok=True)
         save_file(frames, tmp_path / "features" / f"{split}.safetensors")
     (tmp_path / "features" / "key").write_text("random")
+    remember(tmp_path, DEFAULT, read_settings(DEFAULT, None, Corpus)[1])
     return tmp_path
 
 
 def test_a_study(out, capsys):
-    arguments = Arguments(trials=4, out=out, device="xc7a100t", epochs=1, space=SPACE)
+    arguments = Arguments(out, trials=4, device="xc7a100t", epochs=1, space=SPACE)
     run(arguments)
     folder = out / "explore" / "xc7a100t"
     assert str(folder / "pareto.png") in capsys.readouterr().out
@@ -58,7 +54,7 @@ def test_a_study(out, capsys):
 
 
 def test_word_lengths_share_a_training(out):
-    settings = read_settings(RECIPE / "default.toml", None, Corpus)
+    settings = remembered(out)
     trainer = Trainer(settings, 2, out)
     candidate = Candidate(settings.model).shaped(hidden_size=8, num_layers=1, block_size=4)
     curves = []
@@ -72,11 +68,12 @@ def test_word_lengths_share_a_training(out):
     assert all(per > 0 for per in pers)
 
 
-def test_what_is_missing_is_told(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["explore.py", "--trials", "1", "--out", str(tmp_path)])
-    with pytest.raises(SystemExit) as caught:
-        main()
-    assert caught.value.code == 2
-    assert capsys.readouterr().err == (
-        f"error: {tmp_path}: has no features; run.py --out {tmp_path} makes them\n"
-    )
+def test_what_is_missing_is_told(out, tmp_path):
+    arguments = Arguments(tmp_path / "absent", trials=1)
+    with pytest.raises(FileNotFoundError, match=r"absent: no settings\.json; run.py --out"):
+        run(arguments)
+    with pytest.raises(ValueError, match=r"^nothing://: "):
+        run(replace(arguments, run=out, storage="nothing://"))
+    (out / "features" / "key").unlink()
+    with pytest.raises(FileNotFoundError, match=r"has no features; run\.py --out"):
+        run(replace(arguments, run=out))
