@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from launching import BUILT_IN, RECIPES, STAGES, finish, start, wait_for, write_settings
 
+from benchmarks import transcribe as benchmark
 from data_prep.features import load_statistics
 from data_prep.phones import PHONES_39, PHONES_61, timit_set
 from ernn import bundle
@@ -127,6 +128,25 @@ def test_the_recogniser_it_leaves_transcribes(
         lines = capsys.readouterr().out.splitlines()
         assert lines
         assert {line.split()[-1] for line in lines} <= {*PHONES_61}
+
+
+def test_the_benchmark_of_transcribing_starts_from_the_recipes_error_rates(
+    whole: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["transcribe", str(whole), "--rtl-utterances", "0"])
+    assert benchmark.main() == 0
+    header, _, speaker, pipe, file, *_, of_float, of_integer = capsys.readouterr().out.splitlines()
+    per = json.loads((whole / "results.json").read_text())["per"]
+    assert header == "| normalised over | float, PER | integer, PER |"
+    assert speaker == f"| each speaker's speech | {per['chosen']:.2f} | {per['integer']:.2f} |"
+    for row, source in ((pipe, "a pipe"), (file, "a file")):
+        assert row.startswith(f"| the utterance as it comes, as of {source} | ")
+        assert [0 < float(rate) <= 200 for rate in row[:-2].split(" | ")[1:]] == [True, True]
+    for row, backend in ((of_float, "float"), (of_integer, "integer")):
+        assert row.startswith(f"| {backend} | 8 | 0.")
+    monkeypatch.setattr(sys, "argv", ["transcribe", str(whole / "absent")])
+    assert benchmark.main() == 2
+    assert capsys.readouterr().err.startswith("error: ")
 
 
 def test_word_lengths_are_searched_and_trained(whole: Path) -> None:
