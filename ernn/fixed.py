@@ -96,6 +96,16 @@ def twiddle(f: int, k: int) -> tuple[int, int]:
     return math.floor(math.cos(angle) * one + 0.5), math.floor(math.sin(angle) * one + 0.5)
 
 
+def fft_products(block_size: int) -> int:
+    """Real multiplications of :func:`rfft` or :func:`irfft`: 0, 2, 14, 54 for k = 4, 8, 16, 32.
+
+    The product with a twiddle has four; two if its parts are equal, none if one of them is 0.
+    """
+    if block_size < 8:
+        return 0
+    return 2 * fft_products(block_size // 2) + 2 + 4 * (block_size // 4 - 2)
+
+
 def _unpack(packed: Integers) -> list[tuple[Integers, Integers]]:
     """Split (..., k) words, k >= 2, into k/2 + 1 pairs (real, imaginary) of (...) words."""
     k = packed.shape[-1]
@@ -177,6 +187,14 @@ def irfft(packed: ArrayLike) -> Integers:
 
 
 # ------------------------------------------------------------------------------- circulant products
+
+
+def spectral_products(block_size: int) -> int:
+    """Real multiplications of a block's product, given the spectra: 2 + 3 (k/2 - 1), for k > 1.
+
+    Two bins are real; a complex product takes three real ones.
+    """
+    return 2 + 3 * (block_size // 2 - 1)
 
 
 class Accumulator:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from ernn.activations import check_segments
-from ernn.fixed import FixedPoint
+from ernn.fixed import FixedPoint, spectral_products
 
 BLOCK_SIZES = 4, 8, 16, 32
 GATES = 4
@@ -147,8 +147,8 @@ class CoreConfig:
 
     @property
     def products(self) -> int:
-        """Real multiplications of a block product, and DSPs of a PE: 2 + 3 (k/2 - 1)."""
-        return 2 + 3 * (self.block_size // 2 - 1)
+        """Real multiplications of a block product, and DSPs of a PE."""
+        return spectral_products(self.block_size)
 
     @property
     def input_spectrum_length(self) -> int:

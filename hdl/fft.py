@@ -59,13 +59,6 @@ def irfft_latency(block_size, relaxed=False):
     return fft_latency(block_size, relaxed) + 1
 
 
-def fft_products(block_size):
-    """Multiplications by constants in a transform: 0, 2, 14, 54 for k = 4, 8, 16, 32."""
-    if block_size < 8:
-        return 0
-    return 2 * fft_products(block_size // 2) + 2 + 4 * (block_size // 4 - 2)
-
-
 @block
 def rfft(clk, x, spectrum, block_size, word_length, relaxed=False):
     """Real FFT of blocks of k words, with full bit growth.
@@ -73,7 +66,7 @@ def rfft(clk, x, spectrum, block_size, word_length, relaxed=False):
     Equals :func:`ernn.fixed.rfft` bit for bit.
 
     Latency, resources
-        ``fft_latency(k, relaxed)`` cycles, a block a cycle; ``fft_products(k)`` DSPs.
+        ``fft_latency(k, relaxed)`` cycles, a block a cycle; :func:`ernn.fixed.fft_products` DSPs.
 
     Ports
         x : k words of ``word_length`` bits
@@ -124,7 +117,7 @@ def irfft(clk, spectrum, narrow, y, cfg):
 
     Latency, resources
         ``irfft_latency(k, cfg.relaxed)`` cycles, a block a cycle, the last of them to saturate;
-        ``fft_products(k)`` DSPs. If A = P, ``narrow`` takes nothing.
+        :func:`ernn.fixed.fft_products` DSPs. If A = P, ``narrow`` takes nothing.
 
     Ports
         spectrum : k words of cfg.spectrum_length bits

@@ -16,13 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from ernn.fixed import TWIDDLE_FRACTION
+from ernn.fixed import TWIDDLE_FRACTION, fft_products, spectral_products
 from ernn.quantize.integer import IntegerModel
 from hdl.accelerator import input_depth
 from hdl.compiler import compile_model, configure
 from hdl.config import BLOCK_SIZES, GATES, PEEPHOLES, CoreConfig, address_bits
 from hdl.devices import ECP5, Device, Family
-from hdl.fft import fft_products
 from hdl.pe import GATHER_INPUTS, OTHER_UNITS
 from hdl.program import Program, cell_fields, load_data_bits, matrix_fields
 from hdl.schedule import latency
@@ -306,7 +305,7 @@ def shortage(found: Design, device: Device) -> str:
 
 def sizes(device: Device, block_size: int) -> Iterator[tuple[int, int, int]]:
     """R, W and F to try, the fewest PEs first: R with four significant bits at most."""
-    products = CoreConfig(block_size, GATES).products
+    products = spectral_products(block_size)
     for n_pe in sorted({m << n for m in range(1, 16) for n in range(2, 12)}):
         if n_pe * products > device.dsp:
             return

@@ -32,7 +32,7 @@ class Candidate:
     def shape(self) -> str:
         """Its cells in words, as in "LSTM 2 x 256"."""
         model = self.model
-        both = " both directions" if model.bidirectional else ""
+        both = ", both directions" if model.bidirectional else ""
         return f"{model.cell.upper()} {model.num_layers} x {model.hidden_size}{both}"
 
     @property

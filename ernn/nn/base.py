@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ernn.circulant import check_block_size, num_blocks, project, to_dense
+from ernn.fixed import fft_products, spectral_products
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,14 @@ class Matrix:
             return self.dense_shape
         p, q = (num_blocks(size, self.block_size) for size in (self.rows, self.columns))
         return self.gates * p, q, self.block_size
+
+    @property
+    def products(self) -> int:
+        """Real multiplications of a product with a vector: of FFT, spectra and inverse FFT."""
+        if self.block_size == 1:
+            return math.prod(self.dense_shape)
+        p, q, k = self.shape
+        return p * q * spectral_products(k) + (p + q) * fft_products(k)
 
     def to_dense(self, parameter: Tensor) -> Tensor:
         """Return the dense matrix (gates * rows, columns) of ``parameter``."""
@@ -143,3 +152,8 @@ class CirculantModule(nn.Module):
         dense = sum(math.prod(m.dense_shape) for m in self.matrices.values())
         stored = sum(math.prod(m.shape) for m in self.matrices.values())
         return dense / stored
+
+    @property
+    def products(self) -> int:
+        """Real multiplications of a vector, or of a frame, with all matrices."""
+        return sum(matrix.products for matrix in self.matrices.values())

@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from ernn.asr import AcousticModel
+from ernn.explore import Candidate
 from ernn.files import atomic
 from recipes.experiment import plots
 from recipes.experiment.beam import table
@@ -95,16 +97,22 @@ def markdown(settings: Settings, summary: dict[str, Any], results: dict[str, Res
     hardware, beam = results["hardware"], results["beam"]
     sizes = " / ".join(map(str, prepare["utterances"].values()))
     rtl, resources = summary["rtl"], summary["resources"]
-    model, chosen = summary["model"], phase1["chosen"]
+    chosen = phase1["chosen"]
 
-    def name(cell: str) -> str:
-        both = ", both directions" * model["bidirectional"]
-        return f"{cell.upper()} {model['layers']} x {model['hidden']}{both}"
-
-    def row(label: str, k: int, run: Result, integer: str = "", core: str = " | | | | ") -> str:
+    def row(
+        cell: str,
+        what: str,
+        k: int,
+        run: Result,
+        integer: str = "",
+        core: str = " | | | | ",
+        bold: str = "",
+    ) -> str:
+        shape = Candidate(settings.model).shaped(cell=cell, block_size=k)
         ratio = dense["recurrent_parameters"] / run["recurrent_parameters"]
         return (
-            f"| {label} | {k if k > 1 else '-'} | {run['parameters']:,} | {ratio:.1f} | "
+            f"| {bold}{shape.shape}{what}{bold} | {k if k > 1 else '-'} | {run['parameters']:,} | "
+            f"{ratio:.1f} | {AcousticModel(shape.model).recurrent.products:,} | "
             f"{run['dev']:.2f} | {run['test']:.2f} | {integer} | {core} |"
         )
 
@@ -116,18 +124,19 @@ def markdown(settings: Settings, summary: dict[str, Any], results: dict[str, Res
         f"{rtl['cycles_per_frame']:.0f} | {100 * rtl['utilization']:.0f} % | {resources['dsp']} | "
         f"{resources['bram36']:g} | {resources['lut']:,}"
     )
+    cell = settings.model.cell
     rows = [
-        row(f"{name(settings.model.cell)}, dense baseline", 1, dense),
-        row(f"{name(settings.model.cell)}, dense control", 1, trained["control"]),
+        row(cell, ", dense baseline", 1, dense),
+        row(cell, ", dense control", 1, trained["control"]),
     ]
-    if settings.model.cell != "gru":
-        rows.append(row(f"{name('gru')}, dense baseline", 1, dense["gru"]))
+    if cell != "gru":
+        rows.append(row("gru", ", dense baseline", 1, dense["gru"]))
     for run in (*trained["variants"].values(), *phase1["others"].values()):
-        label, k = name(run["cell"]), run["block_size"]
+        one = run["cell"], "", run["block_size"], run
         if run["folder"] == chosen["folder"]:
-            rows.append(row(f"**{label}, chosen**", k, run, f"{phase2['test']:.2f}", core))
+            rows.append(row(*one, f"{phase2['test']:.2f}", core, "**"))
         else:
-            rows.append(row(label, k, run))
+            rows.append(row(*one))
     frames = settings.train.criterion == "frames"
     search = "Viterbi search of the hybrid set-up" if frames else "prefix beam search"
     example = [f"{key:10}{' '.join(hardware['example'][key])}" for key in EXAMPLE]
@@ -146,13 +155,14 @@ def markdown(settings: Settings, summary: dict[str, Any], results: dict[str, Res
             f"baseline ({settings.train.epochs} epochs). One seed: differences below 1.5 points "
             "say nothing. Cycles are simulated (Verilator), resources are those of Yosys for xc7.",
             "",
-            "| model | k | parameters | compression | PER dev | PER test | PER test, integer | "
-            "cycles a frame | utilization | DSP | BRAM36 | LUT |",
-            "|---|---|---|---|---|---|---|---|---|---|---|---|",
+            "| model | k | parameters | compression | products | PER dev | PER test | "
+            "PER test, integer | cycles a frame | utilization | DSP | BRAM36 | LUT |",
+            "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
             *rows,
             "",
             f"Phase I chose {phase1['verdict']}. `phase1/explore/phase1.md` has its evidence. "
-            "Compression is that of the recurrent layers.",
+            "Compression is that of the recurrent layers; products are the real multiplications of "
+            "a frame in their matrices, with those of the FFTs.",
             "",
             f"Phase II chose {phase2['verdict']}. `phase2/phase2.md` has every trial.",
             "",

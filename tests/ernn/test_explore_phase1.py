@@ -219,7 +219,7 @@ def test_candidates_have_names_of_their_own():
     assert len({candidate.key for candidate in candidates}) == len(candidates)
     assert BASE.key == Candidate(replace(BASE.model)).key
     assert candidates[2].name == "LSTM 2 x 64, k = 8 (input), k = 4 (recurrent)"
-    assert candidates[5].name == "LSTM 2 x 64 both directions, k = 1"
+    assert candidates[5].name == "LSTM 2 x 64, both directions, k = 1"
 
 
 @pytest.mark.parametrize(

@@ -68,3 +68,10 @@ def test_compression() -> None:
     layer = CirculantLinear(153, 512, 8)
     assert layer.compression == 8 * 153 / 160
     assert layer.to_dense().compression == 1
+
+
+def test_products_are_those_of_ffts_spectra_and_inverse_ffts() -> None:
+    layer = CirculantLinear(153, 60, block_size=8)  # 8 x 20 blocks
+    assert layer.products == 8 * 20 * 11 + 2 * (8 + 20)
+    assert CirculantLinear(16, 8, block_size=4).products == 2 * 4 * 5
+    assert layer.to_dense().products == 60 * 153

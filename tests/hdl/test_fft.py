@@ -5,10 +5,10 @@ import pytest
 from checking import Case, check, packed, resources, vectors
 
 from ernn import fixed
-from ernn.fixed import FixedPoint
+from ernn.fixed import FixedPoint, fft_products
 from hdl.arith import bit, bits
 from hdl.config import BLOCK_SIZES, CoreConfig, Span
-from hdl.fft import fft_latency, fft_products, irfft, irfft_latency, rfft
+from hdl.fft import fft_latency, irfft, irfft_latency, rfft
 
 SIZES = [(4, 12), (8, 16), (16, 12), (32, 12)]  # block size, word length
 
