@@ -92,7 +92,7 @@ def build(options: Options) -> dict[str, Any]:
     clock = options.clock or device.family.clock
     with tqdm(total=4, disable=None, desc="sizing") as steps:
         design = choose(
-            model,
+            [model],
             device,
             clock,
             n_pe=options.n_pe,

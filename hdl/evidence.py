@@ -16,12 +16,11 @@ from ernn.asr import AcousticModel
 from ernn.explore import Candidate, CannotBuildError, Core
 from ernn.quantize import IntegerModel, calibrate, convert, convert_offline
 from hdl import synth
-from hdl.compiler import compile_model, configure, on_core, on_host
-from hdl.config import BLOCK_SIZES, GATES, covering
-from hdl.devices import Device, Family
-from hdl.schedule import Schedule
+from hdl.compiler import on_core, on_host
+from hdl.config import BLOCK_SIZES, GATES
+from hdl.devices import Device
 from hdl.simulate import Simulator
-from hdl.sizing import Design, design, estimate, memories, overuse, shortage, sizes
+from hdl.sizing import Design, design, memories, overuse, shortage, sizes
 from hdl.synth import Resources, synthesize_accelerator
 
 CALIBRATION_FRAMES = 8
@@ -63,7 +62,7 @@ class DeviceHardware:
         try:
             models = programs_of(candidate)
             designs = [
-                lay_out(models, self._device.family, *size) for size in self._sizes(models, n_pe)
+                design(models, self._device.family, *size, 1) for size in self._sizes(models, n_pe)
             ]
         except ValueError as error:
             raise CannotBuildError(str(error)) from None
@@ -74,7 +73,9 @@ class DeviceHardware:
         best = min(fitting, key=lambda found: found.latency * self._share(found.resources))
         return self._measure(best, models) if self._measured else self._core(best)
 
-    def _sizes(self, models: Sequence[IntegerModel], n_pe: int | None) -> list[tuple[int, ...]]:
+    def _sizes(
+        self, models: Sequence[IntegerModel], n_pe: int | None
+    ) -> list[tuple[int, int, int]]:
         block_size = models[0].layers[0].block_size
         if n_pe is None:
             return [(GATES, 1, 1), *sizes(self._device, block_size)]
@@ -90,7 +91,7 @@ class DeviceHardware:
         return CannotBuildError(f"{self.device}: {shortage(found, self._device)}", core)
 
     def _core(self, found: Design) -> Core:
-        cfg, used = found.program.cfg, found.resources
+        cfg, used = found.cfg, found.resources
         share, scarcest = overuse(used, self._device)
         bits = sum(memory.count * memory.width * memory.depth for memory in memories(cfg))
         return Core(
@@ -107,10 +108,10 @@ class DeviceHardware:
         )
 
     def _measure(self, found: Design, models: Sequence[IntegerModel]) -> Core:
-        cfg = found.program.cfg
+        cfg = found.cfg
         family: synth.Family = "ecp5" if self._device.family.vendor == "lattice" else "xc7"
         report = synthesize_accelerator(cfg, family)
-        found = replace(found, resources=report.total, latency=simulate(found, models))
+        found = replace(found, resources=report.total, latency=simulate(found))
         pe = {name: asdict(report.own["pe"])[name] for name in ("dsp", "lut", "bram36")}
         core = replace(self._core(found), pe=pe, simulated=True)
         if core.share > 1:  # by Yosys' count, though not by the estimate
@@ -135,38 +136,22 @@ def programs_of(candidate: Candidate) -> list[IntegerModel]:
     return [part for stage in offline.stages for part in stage if not on_host(part)]
 
 
-def lay_out(
-    models: Sequence[IntegerModel], family: Family, n_pe: int, slices: int, fold: int
-) -> Design:
-    """The smallest core of this size that runs all models; its cycles as :class:`Core` has them.
-
-    Raises:
-        ValueError: no core runs them.
-    """
-    if len(models) == 1:
-        return design(models[0], family, n_pe, slices, fold, 1)
-    cfg = covering([configure(model, n_pe, slices=slices, fold=fold) for model in models])
-    programs = [compile_model(model, cfg) for model in models]
-    cycles = sum(Schedule(program).period for program in programs)
-    return Design(programs[0], estimate(cfg, family).total, cycles)
-
-
-def simulate(found: Design, models: Sequence[IntegerModel]) -> int:
+def simulate(found: Design) -> int:
     """The cycles of a frame on a core under Verilator.
 
     Raises:
         SimulationError: the accelerator fails, or gives other words than a model.
     """
-    cfg = found.program.cfg
+    cfg = found.cfg
     simulator, cycles = Simulator(cfg), 0
     rng = np.random.default_rng(0)
-    for model in models:
-        lone = len(models) == 1
+    for program in found.programs:
+        model, lone = program.model, len(found.programs) == 1
         frames = rng.standard_normal(
             (1 if lone else STEADY_FRAMES, model.layers[0].input_size), np.float32
         )
         x = model.quantize(frames)
-        run = simulator.run(compile_model(model, cfg), [x])
+        run = simulator.run(program, [x])
         if not np.array_equal(run.outputs[0], model.run(x[:, None])[:, 0]):
             raise synth.SimulationError("accelerator: its words are not those of the integer model")
         begin = run.accepted[-1] if lone else run.finished[-2]

@@ -8,7 +8,7 @@ cores: tests hold them on other cores to 5 % for Xilinx (``synth_xilinx``) and t
 Source of the search: E-RNN (Li et al., HPCA 2019), Phase II.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -20,11 +20,11 @@ from ernn.fixed import TWIDDLE_FRACTION, fft_products, spectral_products
 from ernn.quantize.integer import IntegerModel
 from hdl.accelerator import input_depth
 from hdl.compiler import compile_model, configure
-from hdl.config import BLOCK_SIZES, GATES, PEEPHOLES, CoreConfig, address_bits
+from hdl.config import BLOCK_SIZES, GATES, PEEPHOLES, CoreConfig, address_bits, covering
 from hdl.devices import ECP5, Device, Family
 from hdl.pe import GATHER_INPUTS, OTHER_UNITS
 from hdl.program import Program, cell_fields, load_data_bits, matrix_fields
-from hdl.schedule import latency
+from hdl.schedule import Schedule, latency
 from hdl.synth import Resources
 
 LSTM_PRODUCTS, PEEPHOLE_PRODUCTS, GRU_PRODUCTS = 8, 3, 5
@@ -258,32 +258,49 @@ class NoRoomError(ValueError):
 
 @dataclass(frozen=True, eq=False)
 class Design:
-    """A program on its core, and what it comes to.
+    """Programs on their core, and what they come to.
 
     Attributes:
-        program: with its core's configuration.
+        programs: with the core's configuration: one for a network, for both directions several.
         resources: estimated.
-        latency: cycles of a lone frame.
+        latency: cycles of a frame: of a lone one; of several programs from frame to frame, their
+            sum, without their loading.
     """
 
-    program: Program
+    programs: tuple[Program, ...]
     resources: Resources
     latency: int
 
     @property
+    def program(self) -> Program:
+        """The first of them."""
+        return self.programs[0]
+
+    @property
+    def cfg(self) -> CoreConfig:
+        """The core."""
+        return self.program.cfg
+
+    @property
     def text(self) -> str:
         """Its size in words."""
-        cfg = self.program.cfg
-        return f"{cfg.n_pe} PEs (W = {cfg.slices}, F = {cfg.fold})"
+        return f"{self.cfg.n_pe} PEs (W = {self.cfg.slices}, F = {self.cfg.fold})"
 
 
 def design(
-    model: IntegerModel, family: Family, n_pe: int, slices: int, fold: int, streams: int
+    models: Sequence[IntegerModel], family: Family, n_pe: int, slices: int, fold: int, streams: int
 ) -> Design:
-    """The smallest core of this size that runs a model."""
-    cfg = configure(model, n_pe, slices=slices, fold=fold, streams=streams)
-    program = compile_model(model, cfg, streams)
-    return Design(program, estimate(cfg, family).total, latency(program))
+    """The smallest core of this size that runs all models.
+
+    Raises:
+        ValueError: no core runs them.
+    """
+    sized = [configure(m, n_pe, slices=slices, fold=fold, streams=streams) for m in models]
+    cfg = covering(sized)
+    programs = tuple(compile_model(model, cfg, streams) for model in models)
+    lone = len(programs) == 1
+    cycles = latency(programs[0]) if lone else sum(Schedule(p).period for p in programs)
+    return Design(programs, estimate(cfg, family).total, cycles)
 
 
 def overuse(resources: Resources, device: Device) -> tuple[float, str]:
@@ -315,15 +332,17 @@ def sizes(device: Device, block_size: int) -> Iterator[tuple[int, int, int]]:
                     yield n_pe, slices, fold
 
 
-def smallest(model: IntegerModel, device: Device, cycles: float, streams: int = 1) -> Design | None:
+def smallest(
+    models: Sequence[IntegerModel], device: Device, cycles: float, streams: int = 1
+) -> Design | None:
     """The design of the fewest DSPs, and then LUTs, whose latency is no longer, if there is one."""
-    products, best = block_products(model), None
-    for n_pe, slices, fold in sizes(device, model.layers[0].block_size):
+    products, best = block_products(models), None
+    for n_pe, slices, fold in sizes(device, models[0].layers[0].block_size):
         if products / n_pe > cycles:
             continue
-        if best is not None and n_pe > best.program.cfg.n_pe:
+        if best is not None and n_pe > best.cfg.n_pe:
             return best
-        found = design(model, device.family, n_pe, slices, fold, streams)
+        found = design(models, device.family, n_pe, slices, fold, streams)
         if found.latency > cycles or overuse(found.resources, device)[0] > 1:
             continue
         if best is None or _cost(found) < _cost(best):
@@ -331,13 +350,13 @@ def smallest(model: IntegerModel, device: Device, cycles: float, streams: int = 
     return best
 
 
-def fastest(model: IntegerModel, device: Device, streams: int = 1) -> Design | None:
+def fastest(models: Sequence[IntegerModel], device: Device, streams: int = 1) -> Design | None:
     """The design of the shortest latency that fits, of equal ones the smallest, if one fits."""
-    products, best = block_products(model), None
-    for n_pe, slices, fold in reversed(list(sizes(device, model.layers[0].block_size))):
+    products, best = block_products(models), None
+    for n_pe, slices, fold in reversed(list(sizes(device, models[0].layers[0].block_size))):
         if best is not None and products / n_pe > best.latency:
             return best
-        found = design(model, device.family, n_pe, slices, fold, streams)
+        found = design(models, device.family, n_pe, slices, fold, streams)
         if overuse(found.resources, device)[0] > 1:
             continue
         if best is None or (found.latency, _cost(found)) < (best.latency, _cost(best)):
@@ -349,10 +368,11 @@ def _cost(found: Design) -> tuple[int, int]:
     return found.resources.dsp, found.resources.lut
 
 
-def block_products(model: IntegerModel) -> int:
+def block_products(models: Sequence[IntegerModel]) -> int:
     """Block products of a frame."""
     return sum(
         int(np.prod(shape[:2]))
+        for model in models
         for layer in model.layers
         for shape, _ in layer.tensors().values()
         if len(shape) == 3
@@ -360,7 +380,7 @@ def block_products(model: IntegerModel) -> int:
 
 
 def choose(
-    model: IntegerModel,
+    models: Sequence[IntegerModel],
     device: Device,
     clock: float,
     *,
@@ -371,34 +391,34 @@ def choose(
     """The design to build.
 
     Args:
-        model: what it runs.
+        models: what it runs, one program after another.
         device: where it must fit by the estimate.
         clock: MHz.
         n_pe: R, else as many as it takes.
-        target_us: latency of a lone frame that is to be met by the smallest design; else the
-            fastest is taken.
+        target_us: latency of a frame, as :class:`Design` has it, that is to be met by the smallest
+            design; else the fastest is taken.
         streams: interleaved streams.
 
     Raises:
         NoRoomError: by how much, and with which block size it would.
-        ValueError: no core runs the model.
+        ValueError: no core runs the models.
     """
     if n_pe is not None:
-        return _of_size(model, device, n_pe, streams)
+        return _of_size(models, device, n_pe, streams)
     if target_us is not None:
-        found = smallest(model, device, target_us * clock, streams)
+        found = smallest(models, device, target_us * clock, streams)
         if found is not None:
             return found
-    found = fastest(model, device, streams)
+    found = fastest(models, device, streams)
     if found is None:
-        few = [(GATES, 1, 1), *islice(sizes(device, model.layers[0].block_size), 12)]
+        few = [(GATES, 1, 1), *islice(sizes(device, models[0].layers[0].block_size), 12)]
         least = min(
-            (design(model, device.family, *size, streams) for size in few),
+            (design(models, device.family, *size, streams) for size in few),
             key=lambda found: overuse(found.resources, device),
         )
         raise NoRoomError(
             f"{device.name}: the model does not fit: at least {shortage(least, device)}; "
-            + _other_block_sizes(model, device, streams, None)
+            + _other_block_sizes(models, device, streams, None)
         )
     if target_us is None:
         return found
@@ -406,35 +426,35 @@ def choose(
     raise NoRoomError(
         f"{device.name}: no core takes {target_us:g} us at {clock:g} MHz: the fastest that fits, "
         f"{found.text}, takes {takes:.2f} us, {takes / target_us:.2f} times as long; "
-        + _other_block_sizes(model, device, streams, target_us * clock)
+        + _other_block_sizes(models, device, streams, target_us * clock)
     )
 
 
-def _of_size(model: IntegerModel, device: Device, n_pe: int, streams: int) -> Design:
+def _of_size(models: Sequence[IntegerModel], device: Device, n_pe: int, streams: int) -> Design:
     """The fastest design of that many PEs that fits."""
     steps = [(w, f) for w in (1, 2, 4) for f in (1, 2, 4) if n_pe % (GATES * w * f) == 0]
     if n_pe < GATES or not steps:
         raise ValueError(f"n_pe {n_pe}: must be a multiple of {GATES}")
-    designs = [design(model, device.family, n_pe, w, f, streams) for w, f in steps]
+    designs = [design(models, device.family, n_pe, w, f, streams) for w, f in steps]
     fitting = [found for found in designs if overuse(found.resources, device)[0] <= 1]
     if fitting:
         return min(fitting, key=lambda found: (found.latency, _cost(found)))
     least = min(designs, key=lambda found: overuse(found.resources, device))
-    largest = fastest(model, device, streams)
-    hint = _other_block_sizes(model, device, streams, None)
+    largest = fastest(models, device, streams)
+    hint = _other_block_sizes(models, device, streams, None)
     if largest is not None:
         hint = f"{largest.text} would be the fastest that fits"
     raise NoRoomError(f"{device.name}: {shortage(least, device)}; {hint}")
 
 
 def _other_block_sizes(
-    model: IntegerModel, device: Device, streams: int, cycles: float | None
+    models: Sequence[IntegerModel], device: Device, streams: int, cycles: float | None
 ) -> str:
     """With which block size the same layers would fit (and take so few cycles), in words."""
-    now = model.layers[0].block_size
+    now = models[0].layers[0].block_size
     others = [k for k in BLOCK_SIZES if k > now] + [k for k in reversed(BLOCK_SIZES) if k < now]
     for block_size in others:
-        other = resized(model, block_size)
+        other = [resized(model, block_size) for model in models]
         if cycles is None:
             found = fastest(other, device, streams)
         else:

@@ -17,13 +17,15 @@ from hdl.accelerator import image
 from hdl.compiler import compile_model, on_host
 from hdl.config import CoreConfig
 from hdl.convert import write_accelerator, write_hex
+from hdl.devices import find
 from hdl.program import Program
 from hdl.schedule import Schedule
 from hdl.simulate import Simulator
+from hdl.sizing import Design, choose
 from hdl.synth import synthesize_folder
 from recipes.experiment import phase2
 from recipes.experiment.phase1 import model_file
-from recipes.experiment.settings import Settings
+from recipes.experiment.settings import Hardware, Settings
 from recipes.experiment.speech import datasets
 from recipes.experiment.stage import Result
 
@@ -42,13 +44,15 @@ def simulate(folder: Path, settings: Settings, out: Path, results: dict[str, Res
     places = np.linspace(0, len(test_set) - 1, settings.hardware.utterances).round().astype(int)
     frames = [model.quantize(test_set.features[i].numpy()) for i in places]  # (time, input_size)
     stages = offline.stages_of(model)
-    bench = Bench(offline.configure(stages, settings.hardware.n_pe), folder / "simulators")
+    core = size(stages, settings.hardware)
+    bench = Bench(core.cfg, folder / "simulators")
     outputs = through(stages, frames, bench)
     write_rtl(bench.programs, [x[:BENCH_FRAMES] for x in frames[:2]], folder / "rtl")
     resources = synthesize_folder(folder / "rtl").to_json()["total"]
     programs = list(bench.programs.values())
     return {
-        "n_pe": bench.cfg.n_pe,
+        "n_pe": core.cfg.n_pe,
+        "core": core.text,
         "layers": sum(len(stage[0].layers) for stage in stages.stages if not on_host(stage[0])),
         "programs": len(programs),
         "utterances": len(frames),
@@ -62,6 +66,17 @@ def simulate(folder: Path, settings: Settings, out: Path, results: dict[str, Res
         "resources": {name: resources[name] for name in ("dsp", "lut", "ff", "bram36")},
         "example": example(model_file(out, results), model, test_set, places[0], outputs[0]),
     }
+
+
+def size(model: OfflineModel, table: Hardware) -> Design:
+    """The smallest core that runs a model in time on its device.
+
+    Raises:
+        ValueError: there is no such device, or no such core.
+    """
+    device = find(table.device)
+    models = [part for stage in model.stages for part in stage if not on_host(part)]
+    return choose(models, device, device.family.clock, target_us=table.target_us)
 
 
 class Bench:

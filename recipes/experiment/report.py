@@ -73,6 +73,7 @@ def summarise(settings: Settings, results: dict[str, Result]) -> dict[str, Any]:
             key: hardware[key]
             for key in (
                 "n_pe",
+                "core",
                 "layers",
                 "programs",
                 "utterances",
@@ -180,9 +181,11 @@ def markdown(settings: Settings, summary: dict[str, Any], results: dict[str, Res
             "",
             *table(beam),
             "",
-            f"## Hardware: one accelerator of {rtl['n_pe']} PEs",
+            f"## Hardware: one accelerator, {rtl['core']}",
             "",
-            f"It runs the {rtl['layers']} recurrent layers; the dense output layer is the host's. "
+            f"It is the smallest on {settings.hardware.device} whose frame takes "
+            f"{settings.hardware.target_us:g} us at most, by the schedule. It runs the "
+            f"{rtl['layers']} recurrent layers; the dense output layer is the host's. "
             f"{rtl['utterances']} whole test utterances went through its Verilog."
             f"{several * (rtl['programs'] > 1)}",
             "",

@@ -79,7 +79,8 @@ class Hardware:
 
     device: str  # the FPGA that Phase I explores
     measured: bool  # Phase I: cores synthesized and simulated; else their estimate and schedule
-    n_pe: int
+    n_pe: int  # of the cores that Phase I compares
+    target_us: float  # a frame's latency that the accelerator has, the smallest that does
     utterances: int  # whole test utterances through the RTL
     calibration_utterances: int  # training utterances that choose the formats
 

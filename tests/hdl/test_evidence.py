@@ -12,8 +12,8 @@ from ernn.explore.trace import Trained
 from ernn.quantize import WordLengths
 from hdl import sizing
 from hdl.devices import ECP5, SERIES7, Device, find
-from hdl.evidence import DeviceHardware, lay_out, programs_of
-from hdl.sizing import overuse, sizes
+from hdl.evidence import DeviceHardware, programs_of
+from hdl.sizing import design, overuse, sizes
 
 SMALL = find("xc7a100t")
 LSTM = Candidate(ModelConfig(input_size=20, hidden_size=32, num_layers=1, block_size=8))
@@ -29,7 +29,7 @@ def test_the_core_is_the_one_of_the_least_cost_that_fits():
     core = hardware(device)(LSTM)
     costs = {}
     for size in sizes(device, 8):
-        found = lay_out(programs_of(LSTM), SERIES7, *size)
+        found = design(programs_of(LSTM), SERIES7, *size, 1)
         share, _ = overuse(found.resources, device)
         if share <= 1:
             costs[found.text] = found.latency * share
@@ -75,10 +75,10 @@ def test_what_cannot_be_built_is_told_in_the_hardwares_words(block_size, line):
 def test_both_directions_are_programs_of_one_core():
     programs = programs_of(BOTH)
     assert [m.layers[0].input_size for m in programs] == [20, 20, 64, 64]
-    both = lay_out(programs, SERIES7, 4, 1, 1)
-    parts = [lay_out([model], SERIES7, 4, 1, 1) for model in programs]
+    both = design(programs, SERIES7, 4, 1, 1, 1)
+    parts = [design([model], SERIES7, 4, 1, 1, 1) for model in programs]
     assert both.latency > 4 * min(part.program.block_products / 4 for part in parts)
-    assert both.program.cfg.weight_depth == max(p.program.cfg.weight_depth for p in parts)
+    assert both.cfg.weight_depth == max(p.cfg.weight_depth for p in parts)
     assert hardware()(BOTH).cycles > hardware()(LSTM).cycles
 
 

@@ -115,9 +115,9 @@ def room(dsp, lut=10**6, bram36=1000.0):
 
 def test_the_fastest_fits_and_none_that_fits_is_faster():
     device = room(500)
-    found = fastest(LSTM, device)
+    found = fastest([LSTM], device)
     assert overuse(found.resources, device)[0] <= 1
-    others = (design(LSTM, SERIES7, *size, 1) for size in sizes(device, 8))
+    others = (design([LSTM], SERIES7, *size, 1) for size in sizes(device, 8))
     latencies = [d.latency for d in others if overuse(d.resources, device)[0] <= 1]
     assert found.latency == min(latencies)
 
@@ -125,9 +125,9 @@ def test_the_fastest_fits_and_none_that_fits_is_faster():
 def test_the_smallest_meets_the_latency_and_none_smaller_does():
     device = room(1000)
     for cycles in (120, 200, 400):
-        found = smallest(LSTM, device, cycles)
+        found = smallest([LSTM], device, cycles)
         assert found.latency <= cycles
-        others = [design(LSTM, SERIES7, *size, 1) for size in sizes(device, 8) if size[0] <= 32]
+        others = [design([LSTM], SERIES7, *size, 1) for size in sizes(device, 8) if size[0] <= 32]
         assert not [
             d for d in others if d.latency <= cycles and d.resources.dsp < found.resources.dsp
         ]
@@ -135,11 +135,11 @@ def test_the_smallest_meets_the_latency_and_none_smaller_does():
 
 def test_a_target_takes_fewer_pes_than_the_fastest():
     device = room(1000)
-    best = choose(LSTM, device, 100.0)
-    relaxed = choose(LSTM, device, 100.0, target_us=2 * best.latency / 100)
-    assert relaxed.program.cfg.n_pe < best.program.cfg.n_pe
+    best = choose([LSTM], device, 100.0)
+    relaxed = choose([LSTM], device, 100.0, target_us=2 * best.latency / 100)
+    assert relaxed.cfg.n_pe < best.cfg.n_pe
     assert best.latency < relaxed.latency <= 2 * best.latency
-    assert choose(LSTM, device, 100.0, n_pe=16).program.cfg.n_pe == 16
+    assert choose([LSTM], device, 100.0, n_pe=16).cfg.n_pe == 16
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ def test_a_target_takes_fewer_pes_than_the_fastest():
 )
 def test_what_does_not_fit_is_told(device, options, message):
     with pytest.raises(ValueError, match=message):
-        choose(LSTM, device, 100.0, **options)
+        choose([LSTM], device, 100.0, **options)
 
 
 def test_the_block_size_that_would_fit_is_told():
@@ -165,7 +165,7 @@ def test_the_block_size_that_would_fit_is_told():
     model = IntegerModel((random_layer("lstm", 4, 60, 300, formats(12, 16, 16, 16)),))
     message = r"BRAM36, .* times what it has \(28\); block size (8|16) would, with \d+ PEs"
     with pytest.raises(NoRoomError, match=message):
-        choose(model, device, 100.0)
+        choose([model], device, 100.0)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -173,12 +173,12 @@ def test_the_same_layers_with_another_block_size(seed):
     model = random_network(seed, 4, layers=3)
     for n_pe in (8, 16):
         program = compile_model(model, configure(model, n_pe))
-        assert program.block_products == block_products(model)
+        assert program.block_products == block_products([model])
     larger = resized(model, 8)
     assert [layer.output_size for layer in larger.layers] == [
         layer.output_size for layer in model.layers
     ]
-    assert block_products(larger) < block_products(model)
+    assert block_products([larger]) < block_products([model])
     configure(larger, 8)
 
 

@@ -37,6 +37,7 @@ aware_epochs = 0
 device = "xcku060"
 measured = false
 n_pe = 4
+target_us = 20.0
 utterances = 3
 calibration_utterances = 8
 """

@@ -1,6 +1,7 @@
 """Models for streams and for whole utterances on the bench."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,11 @@ from ernn.quantize import IntegerModel, OfflineModel, calibrate, convert, conver
 from hdl import offline
 from hdl.program import Program
 from hdl.simulate import Run
+from hdl.sizing import NoRoomError
 from recipes.experiment import hardware
 from recipes.experiment.hardware import Bench, through, write_rtl
 from recipes.experiment.phase2 import quantities, recurrent_layers
+from recipes.experiment.settings import Hardware
 
 INPUT, HIDDEN, CLASSES = 10, 9, 5
 LENGTHS = [7, 3, 5]
@@ -78,6 +81,19 @@ def test_a_word_that_differs_is_counted(
     bench = bench_of(stages, tmp_path)
     through(stages, [model.quantize(u.numpy()) for u in utterances], bench)
     assert bench.mismatches == len(bench.programs) == 4
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_the_accelerator_is_the_smallest_that_is_in_time(bidirectional: bool) -> None:
+    stages = offline.stages_of(quantized(bidirectional))
+    table = Hardware("xcku060", False, 4, 20.0, 1, 1)
+    slow = hardware.size(stages, table)
+    assert slow.cfg.n_pe == 4
+    assert len(slow.programs) == (4 if bidirectional else 1)
+    fast = hardware.size(stages, replace(table, target_us=0.9 * slow.latency / 200))
+    assert fast.latency <= 0.9 * slow.latency
+    with pytest.raises(NoRoomError, match=r"xcku060: no core takes 0.1 us at 200 MHz"):
+        hardware.size(stages, replace(table, target_us=0.1))
 
 
 @pytest.mark.parametrize("bidirectional", [False, True])
