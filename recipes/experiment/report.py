@@ -133,11 +133,9 @@ def markdown(settings: Settings, summary: dict[str, Any], results: dict[str, Res
     if cell != "gru":
         rows.append(row("gru", ", dense baseline", 1, dense["gru"]))
     for run in (*trained["variants"].values(), *phase1["others"].values()):
-        one = run["cell"], "", run["block_size"], run
-        if run["folder"] == chosen["folder"]:
-            rows.append(row(*one, f"{phase2['test']:.2f}", core, "**"))
-        else:
-            rows.append(row(*one))
+        taken = run["folder"] == chosen["folder"]
+        extra = (f"{phase2['test']:.2f}", core, "**") if taken else ()
+        rows.append(row(run["cell"], ", chosen" * taken, run["block_size"], run, *extra))
     frames = settings.train.criterion == "frames"
     search = "Viterbi search of the hybrid set-up" if frames else "prefix beam search"
     example = [f"{key:10}{' '.join(hardware['example'][key])}" for key in EXAMPLE]
