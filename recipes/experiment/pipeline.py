@@ -42,7 +42,7 @@ def run(prepare: Stage, settings: Settings, options: Options) -> None:
             "compress",
             lambda folder, _: training.compress(folder, settings, out),
             replace(settings.compress, budget=0),
-            lambda r: ", ".join(f"k = {k}: {v['test']:.1f} %" for k, v in r["variants"].items()),
+            training.summary,
         ),
         Stage(
             "phase1",

@@ -57,6 +57,13 @@ def compress(folder: Path, settings: Settings, out: Path) -> Result:
     return {"control": control, "variants": dict(zip(map(str, sizes), rest, strict=True))}
 
 
+def summary(result: Result) -> str:
+    """Say what :func:`compress` found."""
+    pers = {"control": result["control"]["test"]}
+    pers |= {f"k = {k}": variant["test"] for k, variant in result["variants"].items()}
+    return "test %PER " + ", ".join(f"{name}: {per:.1f}" for name, per in pers.items())
+
+
 def train_variant(task: tuple[int, Path, Settings, Path, int]) -> Result:
     """Train the model of one block size from the baseline; 1 is the dense control."""
     block_size, folder, settings, out, row = task
