@@ -5,7 +5,7 @@ A run keeps its own, :func:`remember`, so that what works on the folder of a run
 
 import json
 import tomllib
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -215,6 +215,10 @@ def _table(cls: type[T], content: dict[str, Any], name: str, **given: Any) -> T:
         if types[key] in ALLOWED and type(value) not in ALLOWED[types[key]]:
             allowed = " or ".join(kind.__name__ for kind in ALLOWED[types[key]])
             raise ValueError(f"[{name}] {key} is {value!r}; it must be {allowed}")
+    for field in fields(cls):  # type: ignore[arg-type]
+        needed = field.default is MISSING and field.default_factory is MISSING
+        if needed and field.name not in table | given:
+            raise ValueError(f"[{name}] has no {field.name!r}")
     values = {k: tuple(v) if isinstance(v, list) else v for k, v in table.items()}
     try:
         return cls(**values, **given)

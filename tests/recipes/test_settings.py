@@ -102,6 +102,7 @@ def test_all_phases_share_the_epochs_and_one_fall_of_the_rate(tmp_path: Path) ->
             "n_pes = ",
             "[hardware] has an unknown 'n_pes'; known are device, measured, n_pe, target_us",
         ),
+        ("n_pe = 16", "", "[hardware] has no 'n_pe'"),
         ("hidden_size = 256", "hidden_size = 25.6", "[model] hidden_size is 25.6; it must be int"),
         ("hidden_size = 256", "hidden_size = true", "[model] hidden_size is True; it must be int"),
         ('cell = "lstm"', 'cell = "rnn"', "[model] cell is 'rnn'"),
