@@ -16,9 +16,10 @@ from ernn.asr import AcousticModel
 from ernn.explore import Candidate, CannotBuildError, Core
 from ernn.quantize import IntegerModel, calibrate, convert, convert_offline
 from hdl import synth
-from hdl.compiler import on_core, on_host
+from hdl.compiler import on_core
 from hdl.config import BLOCK_SIZES, GATES
 from hdl.devices import Device
+from hdl.offline import on_accelerator
 from hdl.simulate import Simulator
 from hdl.sizing import Design, design, memories, overuse, shortage, sizes
 from hdl.synth import Resources, synthesize_accelerator
@@ -71,7 +72,7 @@ class DeviceHardware:
             nearest = min(designs, key=lambda found: self._share(found.resources))
             raise self._too_large(nearest, self._core(nearest))
         best = min(fitting, key=lambda found: found.latency * self._share(found.resources))
-        return self._measure(best, models) if self._measured else self._core(best)
+        return self._measure(best) if self._measured else self._core(best)
 
     def _sizes(
         self, models: Sequence[IntegerModel], n_pe: int | None
@@ -107,7 +108,7 @@ class DeviceHardware:
             scarcest,
         )
 
-    def _measure(self, found: Design, models: Sequence[IntegerModel]) -> Core:
+    def _measure(self, found: Design) -> Core:
         cfg = found.cfg
         family: synth.Family = "ecp5" if self._device.family.vendor == "lattice" else "xc7"
         report = synthesize_accelerator(cfg, family)
@@ -132,8 +133,7 @@ def programs_of(candidate: Candidate) -> list[IntegerModel]:
     ranges = calibrate(model.recurrent, [frames])
     if not candidate.model.bidirectional:
         return [on_core(convert(model.recurrent, model.output, ranges, candidate.words))]
-    offline = convert_offline(model.recurrent, model.output, ranges, candidate.words)
-    return [part for stage in offline.stages for part in stage if not on_host(part)]
+    return on_accelerator(convert_offline(model.recurrent, model.output, ranges, candidate.words))
 
 
 def simulate(found: Design) -> int:

@@ -24,6 +24,11 @@ def stages_of(model: IntegerModel | OfflineModel) -> OfflineModel:
     return OfflineModel(((network,), (host,)))
 
 
+def on_accelerator(model: OfflineModel) -> list[IntegerModel]:
+    """The models that are programs of the accelerator, in the order in which a frame takes them."""
+    return [part for stage in model.stages for part in stage if not on_host(part)]
+
+
 def configure(model: OfflineModel, n_pe: int, *, slices: int = 1, fold: int = 1) -> CoreConfig:
     """The smallest core of ``n_pe`` PEs that runs every program of a model.
 
@@ -37,10 +42,10 @@ def configure(model: OfflineModel, n_pe: int, *, slices: int = 1, fold: int = 1)
     Raises:
         ValueError: no core runs the model, or it has but dense layers, which are the host's.
     """
-    programs = [m for stage in model.stages for m in stage if not on_host(m)]
-    if not programs:
+    models = on_accelerator(model)
+    if not models:
         raise ValueError("the model has but dense layers, which are the host's: no core is needed")
-    return covering([compiler.configure(m, n_pe, slices=slices, fold=fold) for m in programs])
+    return covering([compiler.configure(m, n_pe, slices=slices, fold=fold) for m in models])
 
 
 def run(model: OfflineModel, simulator: Simulator, frames: Integers) -> Integers:
@@ -59,10 +64,10 @@ def run(model: OfflineModel, simulator: Simulator, frames: Integers) -> Integers
         SimulationError: the accelerator fails.
     """
 
-    def on_accelerator(part: IntegerModel, x: Integers) -> Integers:
+    def run_part(part: IntegerModel, x: Integers) -> Integers:
         if on_host(part):
             return part.run(x)
         program = compile_model(part, simulator.cfg)
         return np.stack(simulator.run(program, list(x.swapaxes(0, 1))).outputs, axis=1)
 
-    return model.run(frames, on_accelerator)
+    return model.run(frames, run_part)

@@ -74,8 +74,7 @@ def size(model: OfflineModel, table: Hardware) -> Design:
     Raises:
         ValueError: there is no such device, or no such core.
     """
-    device = find(table.device)
-    models = [part for stage in model.stages for part in stage if not on_host(part)]
+    device, models = find(table.device), offline.on_accelerator(model)
     return choose(models, device, device.family.clock, target_us=table.target_us)
 
 
