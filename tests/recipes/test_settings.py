@@ -49,7 +49,7 @@ def test_what_perturbs_and_masks_knows_the_features(tmp_path: Path) -> None:
     assert read(write(tmp_path, without)).train.perturbation is None
 
 
-@pytest.mark.parametrize("name", ["default", "full", "paper"])
+@pytest.mark.parametrize("name", ["default", "full", "unperturbed", "paper"])
 def test_settings_of_speechocean762_are_read(name: str) -> None:
     path = RECIPES / "speechocean762" / f"{name}.toml"
     _, settings = read_settings(path, None, speechocean762.Corpus)
