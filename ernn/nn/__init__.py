@@ -1,7 +1,8 @@
-"""Drop-in layers for torch.nn's Linear, LSTM and GRU with block-circulant matrices."""
+"""Drop-in layers for torch.nn's Linear, Conv2d, LSTM and GRU with block-circulant matrices."""
 
+from ernn.nn.conv import CirculantConv2d
 from ernn.nn.gru import GRU
 from ernn.nn.linear import CirculantLinear
 from ernn.nn.lstm import LSTM
 
-__all__ = ["GRU", "LSTM", "CirculantLinear"]
+__all__ = ["GRU", "LSTM", "CirculantConv2d", "CirculantLinear"]

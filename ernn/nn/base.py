@@ -31,7 +31,7 @@ class Matrix:
         check_block_size(self.block_size)
 
     @property
-    def dense_shape(self) -> tuple[int, int]:
+    def dense_shape(self) -> tuple[int, ...]:
         """Shape of the dense matrix."""
         return self.gates * self.rows, self.columns
 
