@@ -1,6 +1,7 @@
-"""Training towards structured weights: constraint sets, and ADMM that draws a model into them."""
+"""Structured weights: models in compressed form, constraint sets, ADMM that draws a model there."""
 
 from ernn.compress.admm import ADMM
+from ernn.compress.apply import LayerSize, apply, sizes, summary, to_dense
 from ernn.compress.sets import (
     BlockCirculant,
     ConstraintSet,
@@ -15,9 +16,14 @@ __all__ = [
     "ADMM",
     "BlockCirculant",
     "ConstraintSet",
+    "LayerSize",
     "Levels",
     "Patterns",
     "Sparse",
     "SparseLevels",
+    "apply",
     "recurrent_sets",
+    "sizes",
+    "summary",
+    "to_dense",
 ]
