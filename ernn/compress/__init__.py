@@ -1,7 +1,7 @@
 """Structured weights: models in compressed form, constraint sets, ADMM that draws a model there."""
 
 from ernn.compress.admm import ADMM
-from ernn.compress.apply import LayerSize, apply, sizes, summary, to_dense
+from ernn.compress.apply import LayerSize, apply, circulant_sets, sizes, summary, to_dense
 from ernn.compress.sets import (
     BlockCirculant,
     ConstraintSet,
@@ -9,7 +9,6 @@ from ernn.compress.sets import (
     Patterns,
     Sparse,
     SparseLevels,
-    recurrent_sets,
 )
 
 __all__ = [
@@ -22,7 +21,7 @@ __all__ = [
     "Sparse",
     "SparseLevels",
     "apply",
-    "recurrent_sets",
+    "circulant_sets",
     "sizes",
     "summary",
     "to_dense",

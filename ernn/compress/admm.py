@@ -34,7 +34,7 @@ from ernn.compress.sets import ConstraintSet
 class ADMM:
     """Copies and duals of the constrained weights of a model.
 
-        admm = ADMM(model, recurrent_sets(model, block_size=8), rho=1e-4)
+        admm = ADMM(model, circulant_sets(model, {"recurrent": 8}), rho=1e-4)
         for epoch in range(epochs):
             for batch in batches:
                 loss(batch).backward()

@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 import torch
 from torch import Tensor, nn
 
+from ernn.compress.sets import BlockCirculant
 from ernn.nn import GRU, LSTM, CirculantConv2d, CirculantLinear
 from ernn.nn.base import CirculantModule
 from ernn.nn.recurrent import BlockSize
@@ -61,21 +62,39 @@ def apply(model: nn.Module, rules: Mapping[str, BlockSize]) -> nn.Module:
         ValueError: a pattern fits no layer, or a layer cannot be compressed.
     """
     result = copy.deepcopy(model)
-    used: set[str] = set()
-    for name, layer in _layers(result).items():
-        fitting = [pattern for pattern in rules if fnmatchcase(name, pattern)]
-        used.update(fitting)
-        if fitting and (block_size := rules[fitting[0]]) != 1:
-            cls = CLASSES.get(type(layer)) or type(layer)
-            assert issubclass(cls, CirculantModule)
-            try:
-                result = _replaced(result, name, cls.from_dense(layer, block_size))
-            except ValueError as error:
-                raise ValueError(f"layer {name!r}: {error}") from None
-    if unused := rules.keys() - used:
-        names = ", ".join(_layers(result)) or "none"
-        raise ValueError(f"pattern {min(unused)!r} fits no layer; there are: {names}")
+    for name, layer, block_size in _chosen(model, rules):
+        try:
+            circulant = _class_of(layer).from_dense(layer, block_size)
+        except ValueError as error:
+            raise ValueError(f"layer {name!r}: {error}") from None
+        result = _replaced(result, name, circulant)
     return result
+
+
+def circulant_sets(model: nn.Module, rules: Mapping[str, BlockSize]) -> dict[str, BlockCirculant]:
+    """Return the sets that :class:`ernn.compress.ADMM` draws a dense model into, by parameter.
+
+    Args:
+        model: as of :func:`apply`, of block size 1.
+        rules: as of :func:`apply`, which takes the model over once it is there.
+
+    Raises:
+        ValueError: as of :func:`apply`, or a layer is block-circulant already.
+    """
+    sets = {}
+    for name, layer, block_size in _chosen(model, rules):
+        if getattr(layer, "block_size", 1) != 1:
+            raise ValueError(f"layer {name!r} is of block size {layer.block_size}; it must be 1")
+        cls = _class_of(layer)
+        try:
+            options = cls.options(layer)
+            matrices = cls(**options, block_size=block_size, device="meta").matrices
+        except ValueError as error:
+            raise ValueError(f"layer {name!r}: {error}") from None
+        for parameter, matrix in matrices.items():
+            full_name = f"{name}.{parameter}".lstrip(".")
+            sets[full_name] = BlockCirculant(matrix.block_size, matrix.gates)
+    return sets
 
 
 def to_dense(model: nn.Module) -> nn.Module:
@@ -151,6 +170,32 @@ def _layers(model: nn.Module) -> dict[str, nn.Module]:
         for name, module in model.named_modules()
         if type(module) in CLASSES or isinstance(module, CirculantModule)
     }
+
+
+def _chosen(
+    model: nn.Module, rules: Mapping[str, BlockSize]
+) -> list[tuple[str, nn.Module, BlockSize]]:
+    """Return the layers that the rules compress: name, layer, block size.
+
+    Raises:
+        ValueError: a pattern fits no layer.
+    """
+    layers = _layers(model)
+    for pattern in rules:
+        if not any(fnmatchcase(name, pattern) for name in layers):
+            names = ", ".join(layers) or "none"
+            raise ValueError(f"pattern {pattern!r} fits no layer; there are: {names}")
+    chosen = []
+    for name, layer in layers.items():
+        fitting = (k for pattern, k in rules.items() if fnmatchcase(name, pattern))
+        if (block_size := next(fitting, 1)) != 1:
+            chosen.append((name, layer, block_size))
+    return chosen
+
+
+def _class_of(layer: nn.Module) -> type[CirculantModule]:
+    """Return the class of ernn.nn that ``layer`` is of, or becomes."""
+    return type(layer) if isinstance(layer, CirculantModule) else CLASSES[type(layer)]
 
 
 def _replaced(model: nn.Module, name: str, layer: nn.Module) -> nn.Module:

@@ -5,11 +5,10 @@ from itertools import pairwise
 from typing import Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ernn.nn.base import Matrix
 from ernn.nn.conv import Kernel
-from ernn.nn.recurrent import BlockSize, Recurrent
 
 
 class ConstraintSet(Protocol):
@@ -159,27 +158,3 @@ class SparseLevels:
         kept = self.sparse.project(weight)
         survivors = kept != 0
         return kept.masked_scatter(survivors, self.levels.project(kept[survivors]))
-
-
-def recurrent_sets(model: nn.Module, block_size: BlockSize) -> dict[str, BlockCirculant]:
-    """Return the set of every matrix of the dense LSTM and GRU layers of ``model``, by its name.
-
-    Args:
-        model: any module that holds layers of :mod:`ernn.nn`.
-        block_size: as of :class:`ernn.nn.LSTM`.
-
-    Raises:
-        ValueError: the model holds no such layer, or one that is not dense.
-    """
-    layers = {n: m for n, m in model.named_modules() if isinstance(m, Recurrent)}
-    if not layers:
-        raise ValueError(f"{type(model).__name__} holds no LSTM or GRU of ernn.nn")
-    for name, layer in layers.items():
-        if any(matrix.block_size > 1 for matrix in layer.matrices.values()):
-            raise ValueError(f"layer {name!r} is of block size {layer.block_size}; it must be 1")
-    return {
-        f"{prefix}.{name}".lstrip("."): BlockCirculant(matrix.block_size, matrix.gates)
-        for prefix, layer in layers.items()
-        for name, matrix in layer.layout(block_size).items()
-        if isinstance(matrix, Matrix)
-    }

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ernn.asr import AcousticModel, Dataset, Epoch, TrainConfig, train
 from ernn.asr.objective import Distillation
-from ernn.compress import ADMM, recurrent_sets
+from ernn.compress import ADMM, circulant_sets
 from recipes.experiment.settings import Compress
 
 
@@ -73,7 +73,8 @@ def train_circulant(
     for name, k, part in phases(config, compress, block_size):
         admm = None
         if k == 1:
-            admm = ADMM(model, recurrent_sets(model, block_size), compress.admm_rho)
+            sets = circulant_sets(model, {"recurrent": block_size})
+            admm = ADMM(model, sets, compress.admm_rho)
         else:
             model = model.compress(k)
         history = train(

@@ -29,7 +29,7 @@ from ernn.asr import (
     score,
     training,
 )
-from ernn.compress import ADMM, recurrent_sets
+from ernn.compress import ADMM, circulant_sets
 
 SYMBOLS = ["a", "b", "c", "d"]
 CONFIG = TrainConfig(
@@ -66,7 +66,7 @@ def new_model(**shape):
 
 
 def new_admm(model):
-    return ADMM(model, recurrent_sets(model, 4), rho=0.03)
+    return ADMM(model, circulant_sets(model, {"recurrent": 4}), rho=0.03)
 
 
 def read_log(folder):

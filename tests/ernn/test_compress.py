@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from ernn.circulant import project, to_dense
-from ernn.compress import ADMM, BlockCirculant, recurrent_sets
+from ernn.compress import ADMM, BlockCirculant, circulant_sets
 from ernn.nn import GRU, LSTM
 
 
@@ -164,10 +164,10 @@ def test_admm_draws_an_lstm_into_the_set() -> None:
     dense_loss = model().item()
 
     merely_projected = copy.deepcopy(model)
-    sets = recurrent_sets(merely_projected, 4)
+    sets = circulant_sets(merely_projected, {"rnn": 4})
     ADMM(merely_projected, sets, rho=1.0).project_()
 
-    admm = ADMM(model, recurrent_sets(model, 4), rho=1e-3)
+    admm = ADMM(model, circulant_sets(model, {"rnn": 4}), rho=1e-3)
     first = max(admm.residuals().values())
     for _ in range(8):
         train(model, 100, admm)
@@ -188,11 +188,11 @@ def test_admm_draws_an_lstm_into_the_set() -> None:
 def test_resumed_admm_goes_on_bit_for_bit() -> None:
     torch.manual_seed(3)
     model = Recogniser(GRU)
-    admm = ADMM(model, recurrent_sets(model, 4), rho=0.3)
+    admm = ADMM(model, circulant_sets(model, {"rnn": 4}), rho=0.3)
     train(model, 40, admm)
     admm.scale_rho(2.0)
     stored, resumed_model = save(admm.state_dict()), copy.deepcopy(model)
-    resumed = ADMM(resumed_model, recurrent_sets(resumed_model, 4), rho=9.0)
+    resumed = ADMM(resumed_model, circulant_sets(resumed_model, {"rnn": 4}), rho=9.0)
     resumed.load_state_dict(load(stored))
     train(model, 40, admm)
     train(resumed_model, 40, resumed)
@@ -201,35 +201,35 @@ def test_resumed_admm_goes_on_bit_for_bit() -> None:
         assert torch.equal(a, b)
 
 
-def test_recurrent_sets_names_every_matrix() -> None:
+def test_circulant_sets_names_every_matrix() -> None:
     model = nn.ModuleDict(
         {"rnn": LSTM(5, 8, 2, proj_size=3, peephole=True), "out": nn.Linear(3, 2)}
     )
     sizes = {"input": 2, "recurrent": 4, "projection": 8}
-    sets = recurrent_sets(model, sizes)
+    sets = circulant_sets(model, {"rnn": sizes})
     assert sets == {
         f"rnn.{name}_l{layer}": BlockCirculant(k, gates)
         for layer in (0, 1)
         for name, k, gates in (("weight_ih", 2, 4), ("weight_hh", 4, 4), ("weight_hr", 8, 1))
     }
-    assert set(recurrent_sets(GRU(3, 4), 2)) == {"weight_ih_l0", "weight_hh_l0"}
-    assert recurrent_sets(GRU(3, 4), 2)["weight_ih_l0"] == BlockCirculant(2, 3)
+    assert set(circulant_sets(GRU(3, 4), {"": 2})) == {"weight_ih_l0", "weight_hh_l0"}
+    assert circulant_sets(GRU(3, 4), {"": 2})["weight_ih_l0"] == BlockCirculant(2, 3)
 
 
 def test_what_does_not_fit() -> None:
     model = Recogniser()
-    sets = recurrent_sets(model, 4)
-    with pytest.raises(ValueError, match="Linear holds no LSTM or GRU"):
-        recurrent_sets(nn.Linear(2, 2), 4)
+    sets = circulant_sets(model, {"rnn": 4})
+    with pytest.raises(ValueError, match="'rnn' fits no layer; there are: none"):
+        circulant_sets(nn.ReLU(), {"rnn": 4})
     with pytest.raises(ValueError, match="layer 'rnn' is of block size 4; it must be 1"):
-        recurrent_sets(nn.ModuleDict({"rnn": LSTM(2, 8, block_size=4)}), 4)
+        circulant_sets(nn.ModuleDict({"rnn": LSTM(2, 8, block_size=4)}), {"rnn": 4})
     with pytest.raises(ValueError, match="rho is 0; it must be positive"):
         ADMM(model, sets, rho=0)
     with pytest.raises(ValueError, match="no parameters named bogus"):
         ADMM(model, {"bogus": BlockCirculant(4)}, rho=1)
     with pytest.raises(ValueError, match="factor of rho is -1; it must be positive"):
         ADMM(model, sets, rho=1).scale_rho(-1)
-    state = ADMM(model, recurrent_sets(model, 2), rho=1).state_dict()
+    state = ADMM(model, circulant_sets(model, {"rnn": 2}), rho=1).state_dict()
     with pytest.raises(ValueError, match="does not fit"):
         ADMM(model, dict(list(sets.items())[:1]), rho=1).load_state_dict(state)
     model.rnn.weight_ih_l0.data.zero_()

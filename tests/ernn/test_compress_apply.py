@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from ernn.compress import apply, sizes, summary, to_dense
+from ernn.compress import ADMM, BlockCirculant, apply, circulant_sets, sizes, summary, to_dense
 from ernn.nn import GRU, LSTM, CirculantConv2d, CirculantLinear
 
 
@@ -63,6 +63,19 @@ def test_what_is_given_back_is_torchs_and_computes_the_same(network: Network) ->
     assert_close(again.state_dict(), compressed.state_dict())
 
 
+def test_a_model_that_is_in_the_sets_is_not_changed(network: Network) -> None:
+    rules = {"features.0": 1, "rnn": {"input": 8, "recurrent": 4}, "*": 4}
+    sets = circulant_sets(network, rules)
+    assert "features.0.weight" not in sets
+    assert sets["rnn.weight_ih_l1_reverse"] == BlockCirculant(8, gates=4)
+    assert sets["top.weight_hh_l0"] == BlockCirculant(4, gates=3)
+    assert sets["features.2.weight"] == sets["output.weight"] == BlockCirculant(4)
+    projected = apply(network, rules)
+    ADMM(network, sets, rho=1.0).project_()
+    assert_close(apply(network, rules)(X), projected(X))
+    assert_close(network(X), projected(X))
+
+
 def test_a_layer_alone_is_a_model() -> None:
     layer = nn.Linear(8, 8)
     compressed = apply(layer, {"": 4})
@@ -102,6 +115,8 @@ def test_what_cannot_be_is_told(network: Network) -> None:
     grouped = nn.Sequential(nn.Conv2d(4, 4, 3, groups=4))
     with pytest.raises(ValueError, match="layer '0': groups is 4; it must be 1"):
         apply(grouped, {"*": 4})
+    with pytest.raises(ValueError, match="layer '0': groups is 4; it must be 1"):
+        circulant_sets(grouped, {"*": 4})
     with pytest.raises(ValueError, match="fits no layer; there are: none"):
         apply(nn.ReLU(), {"*": 4})
 
