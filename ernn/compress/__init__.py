@@ -1,5 +1,6 @@
 """Structured weights: models in compressed form, constraint sets, ADMM that draws a model there."""
 
+from ernn.compress import storage
 from ernn.compress.admm import ADMM
 from ernn.compress.apply import LayerSize, apply, circulant_sets, sizes, summary, to_dense
 from ernn.compress.sets import (
@@ -23,6 +24,7 @@ __all__ = [
     "apply",
     "circulant_sets",
     "sizes",
+    "storage",
     "summary",
     "to_dense",
 ]
