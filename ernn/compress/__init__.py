@@ -3,6 +3,7 @@
 from ernn.compress import storage
 from ernn.compress.admm import ADMM
 from ernn.compress.apply import LayerSize, apply, circulant_sets, sizes, summary, to_dense
+from ernn.compress.basis import Basis, Factors
 from ernn.compress.sets import (
     BlockCirculant,
     ConstraintSet,
@@ -14,8 +15,10 @@ from ernn.compress.sets import (
 
 __all__ = [
     "ADMM",
+    "Basis",
     "BlockCirculant",
     "ConstraintSet",
+    "Factors",
     "LayerSize",
     "Levels",
     "Patterns",

@@ -1,0 +1,141 @@
+"""Weights as a small basis times coefficients that are zero or powers of two.
+
+A weight is cut into pieces of ``size`` columns, W = C B: C has as many rows as the piece and
+entries 0, +-1, +-2, +-4, ..., so that a row of W is rebuilt by shifts and additions; B is
+``size`` x ``size``, of short words. What is stored is C, 4 bits an entry, and a B for each piece.
+
+Source: Chen et al., SmartDeal, arXiv 2101.01163, and Zhao et al., SmartExchange, ISCA 2020.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from ernn.compress.sets import Levels
+
+TALLEST = 64
+"""Rows of a piece, in multiples of ``size``."""
+
+SCALES = tuple(2.0 ** (-n / 4) for n in range(4))
+"""Of the bases that the search starts from; a power of two only moves the coefficients."""
+
+
+@dataclass(frozen=True)
+class Factors:
+    """A weight in pieces.
+
+    Attributes:
+        coefficients: (pieces, rows, size), 0 or plus or minus a power of two.
+        bases: (pieces, size, size), multiples of one power of two.
+    """
+
+    coefficients: Tensor
+    bases: Tensor
+
+
+@dataclass(frozen=True)
+class Basis:
+    """The weights whose pieces are of this form; rows that are zero stay zero.
+
+    A row of the weight is an output: the rest of a convolution's weight (in, height, width) has
+    ``size`` columns if that is its width, else, as a matrix's row, it is filled up with zeros. A
+    piece has at most 64 ``size`` rows, all of one output.
+
+    Attributes:
+        size: columns of a piece, and of its basis.
+        bits: of a coefficient; its levels are those of :meth:`Levels.powers_of_two`.
+        basis_bits: of an entry of the bases, which share one scale.
+        rounds: of the search, at most.
+    """
+
+    size: int = 3
+    bits: int = 4
+    basis_bits: int = 8
+    rounds: int = 30
+
+    def __post_init__(self) -> None:
+        for name, least in (("size", 1), ("bits", 2), ("basis_bits", 2), ("rounds", 1)):
+            if (value := getattr(self, name)) < least:
+                raise ValueError(f"{name} is {value}; it must be at least {least}")
+
+    def project(self, weight: Tensor) -> Tensor:
+        """Return a point of the set that is near; to be sure of the nearest takes every one."""
+        return self.compose(self.decompose(weight), weight.shape)
+
+    def decompose(self, weight: Tensor) -> Factors:
+        """Search from several bases on, and keep the best for each piece.
+
+        Each search takes turns: bases by least squares, then the coefficients one column after
+        another, each at the level nearest to its best value. No turn makes the error larger.
+        """
+        pieces = self._pieces(weight.detach().double())
+        found = [self._search(pieces, scale) for scale in SCALES]
+        errors = torch.stack([_error(pieces, *factors) for factors in found])
+        best = errors.argmin(0), torch.arange(len(pieces), device=pieces.device)
+        coefficients, bases = (torch.stack(parts)[best] for parts in zip(*found, strict=True))
+        bases = self._short(bases)
+        return Factors(_improved(coefficients, bases, pieces, self._levels), bases)
+
+    @property
+    def _levels(self) -> tuple[float, ...]:
+        return Levels.powers_of_two(self.bits).levels
+
+    def _search(self, pieces: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+        """Return coefficients and bases, from a diagonal basis of this scale on."""
+        tiny = torch.finfo(pieces.dtype).tiny
+        unit = scale * pieces.abs().amax((1, 2), keepdim=True).clamp(min=tiny) / self._levels[-1]
+        coefficients = _nearest(pieces / unit, self._levels)
+        for _ in range(self.rounds):
+            bases = torch.linalg.pinv(coefficients) @ pieces
+            before = coefficients
+            coefficients = _improved(coefficients, bases, pieces, self._levels)
+            if torch.equal(coefficients, before):
+                break
+        return coefficients, bases
+
+    def compose(self, factors: Factors, shape: tuple[int, ...]) -> Tensor:
+        """Return the weight of ``shape`` that the factors make up, in float32."""
+        rows = (factors.coefficients @ factors.bases).float().unflatten(0, (shape[0], -1))
+        return rows.flatten(1)[:, : torch.Size(shape[1:]).numel()].reshape(shape)
+
+    def _pieces(self, weight: Tensor) -> Tensor:
+        """Cut a weight (out, ...) into pieces (out * pieces of each, rows, size)."""
+        flat = weight.flatten(1)
+        rows = -(-flat.shape[1] // self.size)
+        tall = min(rows, TALLEST * self.size)
+        each = -(-rows // tall)
+        tall = -(-rows // each)
+        return pad(flat, (0, each * tall * self.size - flat.shape[1])).view(-1, tall, self.size)
+
+    def _short(self, bases: Tensor) -> Tensor:
+        """Round the bases to multiples of the power of two that their words reach."""
+        reach = 2 ** (self.basis_bits - 1) - 1
+        step = torch.exp2(torch.ceil(torch.log2(bases.abs().amax() / reach)))
+        return torch.round(bases / step) * step if step > 0 else bases
+
+
+def _nearest(values: Tensor, levels: tuple[float, ...]) -> Tensor:
+    """Round every entry to plus or minus one of the levels."""
+    at = torch.tensor(levels, dtype=values.dtype, device=values.device)
+    return values.sign() * at[torch.bucketize(values.abs(), (at[1:] + at[:-1]) / 2)]
+
+
+def _improved(
+    coefficients: Tensor, bases: Tensor, pieces: Tensor, levels: tuple[float, ...]
+) -> Tensor:
+    """Give every column of the coefficients its best level, the others as they are."""
+    coefficients = coefficients.clone()
+    for n in range(coefficients.shape[-1]):
+        base = bases[:, n : n + 1]  # (pieces, 1, size)
+        others = coefficients @ bases - coefficients[..., n : n + 1] @ base
+        norm = base.square().sum(-1).clamp(min=torch.finfo(base.dtype).tiny)
+        best = ((pieces - others) * base).sum(-1) / norm
+        coefficients[..., n] = _nearest(best, levels)
+    return coefficients
+
+
+def _error(pieces: Tensor, coefficients: Tensor, bases: Tensor) -> Tensor:
+    """Return the squared error of each piece."""
+    return (pieces - coefficients @ bases).square().sum((1, 2))
