@@ -4,5 +4,6 @@ from ernn.nn.conv import CirculantConv2d
 from ernn.nn.gru import GRU
 from ernn.nn.linear import CirculantLinear
 from ernn.nn.lstm import LSTM
+from ernn.nn.norm import BlockBatchNorm, fold
 
-__all__ = ["GRU", "LSTM", "CirculantConv2d", "CirculantLinear"]
+__all__ = ["GRU", "LSTM", "BlockBatchNorm", "CirculantConv2d", "CirculantLinear", "fold"]
