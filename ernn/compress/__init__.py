@@ -11,6 +11,7 @@ from ernn.compress.sets import (
     Patterns,
     Sparse,
     SparseLevels,
+    Support,
 )
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "Patterns",
     "Sparse",
     "SparseLevels",
+    "Support",
     "apply",
     "circulant_sets",
     "sizes",

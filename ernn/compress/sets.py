@@ -87,6 +87,20 @@ class Patterns:
         return weight * masks[energy.argmax(-1)]
 
 
+@dataclass(frozen=True, eq=False)
+class Support:
+    """Zero wherever ``mask`` is 0: what was pruned stays so while the rest is trained again."""
+
+    mask: Tensor
+
+    def project(self, weight: Tensor) -> Tensor:
+        """Set what is outside the support to 0."""
+        if weight.shape != self.mask.shape:
+            shapes = f"{tuple(self.mask.shape)}, the weight {tuple(weight.shape)}"
+            raise ValueError(f"the mask is {shapes}; they must be equal")
+        return weight.where(self.mask != 0, 0)
+
+
 @dataclass(frozen=True)
 class Levels:
     """Every entry is plus or minus one of ``levels``, times a scale that the whole weight shares.
@@ -147,13 +161,14 @@ class SparseLevels:
     Source: Ren et al., ADMM-NN, ASPLOS 2019, section 3.3.
     """
 
-    sparse: Sparse
+    sparse: Sparse | Patterns | Support
     levels: Levels
 
     def project(self, weight: Tensor) -> Tensor:
-        """Prune, then round the survivors: for entries pruned one by one the nearest point.
+        """Prune, then round the survivors.
 
-        At any scale the larger of two entries gains more from being kept.
+        It is the nearest point where entries are pruned one by one, for at any scale the larger of
+        two gains more from being kept; and on a given support.
         """
         kept = self.sparse.project(weight)
         survivors = kept != 0

@@ -8,7 +8,15 @@ import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from ernn.compress import BlockCirculant, ConstraintSet, Levels, Patterns, Sparse, SparseLevels
+from ernn.compress import (
+    BlockCirculant,
+    ConstraintSet,
+    Levels,
+    Patterns,
+    Sparse,
+    SparseLevels,
+    Support,
+)
 from ernn.nn import CirculantConv2d
 
 SEEDS = range(12)
@@ -121,6 +129,19 @@ def test_what_is_pruned_and_rounded_is_nearest(count: int, seed: int) -> None:
     allowed = [least(weight, levels.levels, mask) for mask in masks(count, 5)]
     assert error(weight, nearest) == pytest.approx(min(allowed))
     assert int((nearest != 0).sum()) <= count
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_what_was_pruned_stays_pruned(seed: int) -> None:
+    mask = torch.tensor([1, 0, 1, 1, 0])
+    support, weight = Support(mask), draw(seed, 5)
+    assert torch.equal(support.project(weight), weight * mask)
+    levels = Levels((0.0, 1.0, 2.0))
+    nearest = SparseLevels(support, levels).project(weight)
+    assert not nearest[mask == 0].any()
+    assert error(weight, nearest) == pytest.approx(least(weight, levels.levels, mask.double()))
+    with pytest.raises(ValueError, match=r"mask is \(5,\), the weight \(4,\); they must be equal"):
+        support.project(weight[1:])
 
 
 @pytest.mark.parametrize("seed", SEEDS)
