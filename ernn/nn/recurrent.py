@@ -122,6 +122,11 @@ class Recurrent(CirculantModule):
     def fused(self) -> bool:
         """Whether torch's kernel computes this layer."""
 
+    @property
+    def uses_kernel(self) -> bool:
+        """Whether torch's kernel is used."""
+        return self.fused
+
     @abstractmethod
     def kernel(
         self,
@@ -224,7 +229,7 @@ class Recurrent(CirculantModule):
                 )
 
         weights = self.dense_parameters()
-        if self.fused and (lengths is None or not self.bidirectional):
+        if self.uses_kernel and (lengths is None or not self.bidirectional):
             y, *last = self.kernel(
                 x,
                 state,
@@ -269,7 +274,7 @@ class Recurrent(CirculantModule):
             w: as of :meth:`step`.
             suffix: what the layer's and direction's parameters end with, as ``_l0_reverse``.
         """
-        if self.fused:
+        if self.uses_kernel:
             stacked, weights = tuple(t[None] for t in state), list(w.values())
             y, *last = self.kernel(x, stacked, weights, 1, False, False)
             return y, tuple(t[0] for t in last)

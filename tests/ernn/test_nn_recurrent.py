@@ -15,6 +15,7 @@ from torch.testing import assert_close
 
 from ernn.circulant import project
 from ernn.nn import GRU, LSTM
+from ernn.nn.gru import GRUFunction
 from ernn.nn.recurrent import Recurrent
 
 pytestmark = pytest.mark.filterwarnings(
@@ -206,6 +207,44 @@ def test_loop_equals_the_kernel_in_outputs_and_gradients(
         results.append((*outputs, *torch.autograd.grad(loss, (x, *module.parameters()))))
     assert_close(results[0], results[1], rtol=1e-5, atol=1e-4)
     assert_close(results[0][:2], results[1][:2], **SINGLE)
+
+
+def test_gradients_of_the_gru_are_right() -> None:
+    torch.manual_seed(9)
+    shapes = (3, 2, 12), (2, 4), (12, 4), (12,)  # u, h, U, d
+    tensors = [torch.randn(s, dtype=torch.float64, requires_grad=True) for s in shapes]
+    assert torch.autograd.gradcheck(GRUFunction.apply, tensors)
+
+
+def test_the_gru_trains_without_torch_s_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(9)
+    layer = GRU(5, 8, 2, bidirectional=True, reset_after=True)
+    x = torch.randn(6, 3, 5)
+    with torch.no_grad():
+        expected = layer(x)[0]
+
+    def refuse(*_: Any) -> None:
+        raise AssertionError("torch's kernel was called")
+
+    monkeypatch.setattr(torch._VF, "gru", refuse)
+    assert_close(layer(x)[0], expected, **SINGLE)
+    with pytest.raises(AssertionError, match="kernel was called"), torch.no_grad():
+        layer(x)
+
+
+def test_under_autocast_the_gru_s_products_alone_are_short() -> None:
+    torch.manual_seed(9)
+    layer = GRU(5, 16, 2, reset_after=True)
+    x, upstream = torch.randn(20, 3, 5), torch.randn(20, 3, 16)
+    results = []
+    for enabled in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            y = layer(x)[0]
+        assert y.dtype == torch.float32
+        results.append((y, *torch.autograd.grad(y, list(layer.parameters()), upstream)))
+        assert all(tensor.dtype == torch.float32 for tensor in results[-1])
+    for exact, short in zip(*results, strict=True):
+        assert 1e-5 < (exact - short).norm() / exact.norm() < 2e-2
 
 
 @pytest.mark.parametrize("k", [2, 4])
