@@ -139,9 +139,7 @@ def test_settings_over_a_base(tmp_path: Path) -> None:
         read_settings(over, None, Corpus)
 
 
-@pytest.mark.parametrize(
-    "name", ["full", "small", "wide", "bidirectional", "gru", "hybrid", "unperturbed"]
-)
+@pytest.mark.parametrize("name", ["full", "small", "bidirectional", "gru", "hybrid", "unperturbed"])
 def test_settings_of_timit_are_read(name: str) -> None:
     settings = read(RECIPES / "timit" / f"{name}.toml")
     assert settings.train.precision == "bf16"  # of full.toml
