@@ -113,7 +113,7 @@ def to_dense(model: nn.Module) -> nn.Module:
 def sizes(model: nn.Module, *inputs: Tensor) -> list[LayerSize]:
     """Return the size of every layer that can be compressed, in the order of the model.
 
-    With ``inputs`` the model is run on them once, and the multiplications are those of the run.
+    With ``inputs`` a copy of the model runs on them, and the multiplications are those of the run.
     """
     layers = _layers(model)
     positions = _positions(model, inputs) if inputs else dict.fromkeys(layers, 1)
@@ -220,24 +220,16 @@ def _torchs(layer: CirculantModule) -> nn.Module:
 
 @torch.no_grad()
 def _positions(model: nn.Module, inputs: Sequence[Tensor]) -> dict[str, int]:
-    """Run the model; return how many vectors, output pixels or frames each layer computes."""
-    layers = _layers(model)
-    found = dict.fromkeys(layers, 0)
+    """Run a copy of the model; return how many vectors, pixels or frames each layer computes."""
+    model = copy.deepcopy(model).eval()
+    found = dict.fromkeys(_layers(model), 0)
 
     def count(name: str, layer: nn.Module, output: Tensor | tuple[Tensor, ...]) -> None:
         y = output if isinstance(output, Tensor) else output[0]
         channels = -3 if isinstance(layer, nn.Conv2d | CirculantConv2d) else -1
         found[name] += y.numel() // y.shape[channels]
 
-    hooks = [
+    for name, layer in _layers(model).items():
         layer.register_forward_hook(lambda m, _, y, name=name: count(name, m, y))
-        for name, layer in layers.items()
-    ]
-    training = model.training
-    try:
-        model.eval()(*inputs)
-    finally:
-        model.train(training)
-        for hook in hooks:
-            hook.remove()
+    model(*inputs)
     return found

@@ -62,7 +62,7 @@ class Basis:
 
     def project(self, weight: Tensor) -> Tensor:
         """Return a point of the set that is near; to be sure of the nearest takes every one."""
-        return self.compose(self.decompose(weight), weight.shape)
+        return self.compose(self.decompose(weight), weight.shape).to(weight.dtype)
 
     def decompose(self, weight: Tensor) -> Factors:
         """Search from several bases on, and keep the best for each piece.
@@ -79,14 +79,18 @@ class Basis:
         return Factors(_improved(coefficients, bases, pieces, self._levels), bases)
 
     @property
-    def _levels(self) -> tuple[float, ...]:
-        return Levels.powers_of_two(self.bits).levels
+    def _levels(self) -> Levels:
+        return Levels.powers_of_two(self.bits)
 
     def _search(self, pieces: Tensor, scale: float) -> tuple[Tensor, Tensor]:
         """Return coefficients and bases, from a diagonal basis of this scale on."""
         tiny = torch.finfo(pieces.dtype).tiny
-        unit = scale * pieces.abs().amax((1, 2), keepdim=True).clamp(min=tiny) / self._levels[-1]
-        coefficients = _nearest(pieces / unit, self._levels)
+        unit = (
+            scale
+            * pieces.abs().amax((1, 2), keepdim=True).clamp(min=tiny)
+            / self._levels.levels[-1]
+        )
+        coefficients = self._levels.nearest(pieces / unit)
         for _ in range(self.rounds):
             bases = torch.linalg.pinv(coefficients) @ pieces
             before = coefficients
@@ -96,8 +100,8 @@ class Basis:
         return coefficients, bases
 
     def compose(self, factors: Factors, shape: tuple[int, ...]) -> Tensor:
-        """Return the weight of ``shape`` that the factors make up, in float32."""
-        rows = (factors.coefficients @ factors.bases).float().unflatten(0, (shape[0], -1))
+        """Return the weight of ``shape`` that the factors make up, exactly, in float64."""
+        rows = (factors.coefficients @ factors.bases).unflatten(0, (shape[0], -1))
         return rows.flatten(1)[:, : torch.Size(shape[1:]).numel()].reshape(shape)
 
     def _pieces(self, weight: Tensor) -> Tensor:
@@ -116,15 +120,7 @@ class Basis:
         return torch.round(bases / step) * step if step > 0 else bases
 
 
-def _nearest(values: Tensor, levels: tuple[float, ...]) -> Tensor:
-    """Round every entry to plus or minus one of the levels."""
-    at = torch.tensor(levels, dtype=values.dtype, device=values.device)
-    return values.sign() * at[torch.bucketize(values.abs(), (at[1:] + at[:-1]) / 2)]
-
-
-def _improved(
-    coefficients: Tensor, bases: Tensor, pieces: Tensor, levels: tuple[float, ...]
-) -> Tensor:
+def _improved(coefficients: Tensor, bases: Tensor, pieces: Tensor, levels: Levels) -> Tensor:
     """Give every column of the coefficients its best level, the others as they are."""
     coefficients = coefficients.clone()
     for n in range(coefficients.shape[-1]):
@@ -132,7 +128,7 @@ def _improved(
         others = coefficients @ bases - coefficients[..., n : n + 1] @ base
         norm = base.square().sum(-1).clamp(min=torch.finfo(base.dtype).tiny)
         best = ((pieces - others) * base).sum(-1) / norm
-        coefficients[..., n] = _nearest(best, levels)
+        coefficients[..., n] = levels.nearest(best)
     return coefficients
 
 

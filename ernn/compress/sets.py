@@ -72,7 +72,7 @@ class Patterns:
     """Every kernel (height, width) of a convolution has one of a few patterns of zeros.
 
     ``masks`` are the patterns, rows of 0 and 1.
-    Source: Niu et al., PatDNN, ASPLOS 2020, section 4.
+    Source: Niu et al., PatDNN, ASPLOS 2020.
     """
 
     masks: tuple[tuple[tuple[int, ...], ...], ...]
@@ -105,7 +105,7 @@ class Support:
 class Levels:
     """Every entry is plus or minus one of ``levels``, times a scale that the whole weight shares.
 
-    ``levels`` ascend from 0 or above. Source: Ren et al., ADMM-NN, ASPLOS 2019, section 3.3.
+    ``levels`` ascend from 0 or above. Source: Ren et al., ADMM-NN, ASPLOS 2019.
     """
 
     levels: tuple[float, ...]
@@ -148,17 +148,22 @@ class Levels:
     def project(self, weight: Tensor) -> Tensor:
         """Round every entry to the nearest level times the best scale."""
         scale = self.scale(weight)
-        levels = torch.tensor(self.levels, dtype=torch.float64, device=weight.device)
-        nearest = torch.bucketize(weight.abs().double(), (levels[1:] + levels[:-1]) / 2 * scale)
-        sign = torch.where(weight < 0, -1.0, 1.0)
-        return sign * (levels[nearest] * scale).to(weight.dtype)
+        return (self.nearest(weight.double() / scale) * scale if scale else weight * 0).to(
+            weight.dtype
+        )
+
+    def nearest(self, values: Tensor) -> Tensor:
+        """Round every entry to plus or minus the nearest level, at scale 1."""
+        levels = torch.tensor(self.levels, dtype=values.dtype, device=values.device)
+        nearest = levels[torch.bucketize(values.abs(), (levels[1:] + levels[:-1]) / 2)]
+        return torch.where(values < 0, -nearest, nearest)
 
 
 @dataclass(frozen=True)
 class SparseLevels:
     """Pruned, and what is left is on levels; with 0 among the levels it may be pruned further.
 
-    Source: Ren et al., ADMM-NN, ASPLOS 2019, section 3.3.
+    Source: Ren et al., ADMM-NN, ASPLOS 2019.
     """
 
     sparse: Sparse | Patterns | Support

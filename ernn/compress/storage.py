@@ -70,7 +70,11 @@ class Stored:
 
 
 def save(tensors: Mapping[str, Tensor], path: Path | str) -> None:
-    """Write tensors, a model's ``state_dict`` for one, to a file."""
+    """Write tensors, a model's ``state_dict`` for one, to a file.
+
+    Raises:
+        TypeError: numpy has no such type, as bfloat16.
+    """
     arrays: dict[str, np.ndarray] = {}
     layouts = {}
     for name, tensor in tensors.items():
@@ -111,9 +115,8 @@ def stored(path: Path | str) -> dict[str, Stored]:
 def encode(array: np.ndarray) -> tuple[dict[str, np.ndarray], Layout]:
     """Return the shortest parts that make up ``array``, and how they are read."""
     flat = np.ascontiguousarray(array).reshape(-1)
-    bits = flat.view(f"u{flat.itemsize}") if flat.dtype != bool else flat.view("u1")
     found = [_encode_all(flat, array.shape)]
-    places = np.flatnonzero(bits)  # by the bits: -0.0 is stored
+    places = np.flatnonzero(flat.view(f"u{flat.itemsize}"))  # by the bits: -0.0 is stored
     if len(places) < len(flat):
         gaps = np.diff(places, prepend=-1) - 1
         index_bits = min(INDEX_BITS, key=lambda b: b * _codes_of(gaps, b))
@@ -180,7 +183,7 @@ def _encode_all(values: np.ndarray, shape: tuple[int, ...]) -> tuple[dict[str, A
     raw = values.view(np.uint8)
     layout = Layout(str(values.dtype), shape, len(values))
     found: list[tuple[dict[str, Any], Layout]] = [({"values": raw}, layout)]
-    if len(values) and values.dtype != bool:
+    if len(values):
         book, codes = np.unique(values.view(f"u{values.itemsize}"), return_inverse=True)
         bits = (len(book) - 1).bit_length()
         parts = {"values": pack(codes, bits), "codebook": book.view(np.uint8)}
@@ -222,7 +225,7 @@ def _read(path: Path | str) -> tuple[dict[str, dict[str, np.ndarray]], dict[str,
             name: Layout(**of | {"shape": tuple(of["shape"])})
             for name, of in json.loads(metadata["layouts"]).items()
         }
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+    except (SafetensorError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: {error}") from error
     parts: dict[str, dict[str, np.ndarray]] = {name: {} for name in layouts}
     for name, array in arrays.items():

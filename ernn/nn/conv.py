@@ -74,7 +74,7 @@ class CirculantConv2d(CirculantModule):
     A pixel's channels are a vector, and every pixel of the window has a block-circulant matrix
     (out, in) of its own. The FFT of the channels leaves a complex convolution of (q, p) channels
     for each of its k/2 + 1 bins. ``weight`` is (height, width, p, q, k); with ``block_size`` 1 it
-    is torch's. Edges are padded with zeros. Source: Ding et al., CirCNN, MICRO 2017, section 3.2.
+    is torch's. Edges are padded with zeros. Source: Ding et al., CirCNN, MICRO 2017.
 
     Raises:
         ValueError: ``block_size`` is no power of two.

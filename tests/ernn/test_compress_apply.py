@@ -151,6 +151,14 @@ def test_a_dense_layer_of_ours_has_the_sizes_of_torchs(network: Network) -> None
         assert replace(mine, name=row.name, kind=row.kind) == row
 
 
+def test_sizes_leave_the_model_as_it_is(network: Network) -> None:
+    network.rnn.eval()
+    modes = [module.training for module in network.modules()]
+    sizes(network, X)
+    assert [module.training for module in network.modules()] == modes
+    assert not any(module._forward_hooks for module in network.modules())
+
+
 def test_without_inputs_sizes_are_those_of_one_position(network: Network) -> None:
     rows = {row.name: row.multiplications for row in sizes(apply(network, {"features.2": 4}))}
     assert rows["output"] == 40

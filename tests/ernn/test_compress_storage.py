@@ -76,6 +76,13 @@ def test_spectra_of_12_bits_take_12() -> None:
     assert same(storage.decode(parts, layout), words)
 
 
+def test_masks_take_a_bit_an_entry() -> None:
+    mask = np.random.default_rng(0).random(800) < 0.5
+    parts, layout = storage.encode(mask)
+    assert sum(part.nbytes for part in parts.values()) <= 100 + 2  # and a codebook
+    assert same(storage.decode(parts, layout), mask)
+
+
 @pytest.fixture
 def tensors() -> dict[str, torch.Tensor]:
     torch.manual_seed(1)
@@ -116,6 +123,11 @@ def test_what_is_no_such_file_is_told(tensors: dict[str, torch.Tensor], tmp_path
     save_file({"x": np.zeros(3)}, path)
     with pytest.raises(ValueError, match="is None; this reads 'ernn-compressed 1'"):
         storage.load(path)
+    save_file({"x": np.zeros(3)}, path, {"format": storage.FORMAT, "layouts": "[]"})
+    with pytest.raises(ValueError, match=r"model\.safetensors: "):
+        storage.load(path)
+    with pytest.raises(TypeError, match="BFloat16"):
+        storage.save({"x": torch.zeros(2, dtype=torch.bfloat16)}, path)
     storage.save(tensors, path)
     whole = load_file(path)
     layouts = {n: storage.encode(t.contiguous().numpy())[1].__dict__ for n, t in tensors.items()}
