@@ -2,7 +2,7 @@
 
 A folder of two files. ``bundle.json`` lists the layers with their sizes and formats (a format is
 [word length, fraction length]); ``weights.safetensors`` holds their integers as int32, named
-``layers.N.FIELD``. Fields are those of the classes in :mod:`ernn.quantize.integer`.
+``layers.N.FIELD``. Fields are those of the classes in :mod:`ernn.quantize`.
 
 A model for whole utterances has ``stages`` instead of layers: lists of the layers of its one or two
 models, whose integers are named ``stages.S.M.layers.N.FIELD``.
@@ -19,10 +19,10 @@ from safetensors.numpy import load_file, save_file
 
 from ernn.files import atomic
 from ernn.fixed import CellFormats, FixedPoint
+from ernn.quantize.feedforward import Geometry, IntegerConv2d, IntegerLinear, IntegerPool
 from ernn.quantize.integer import (
     IntegerGRU,
     IntegerLayer,
-    IntegerLinear,
     IntegerLSTM,
     IntegerModel,
     LayerFormats,
@@ -32,7 +32,8 @@ from ernn.quantize.integer import (
 FORMAT = "ernn-bundle"
 VERSION = 1
 LAYERS: dict[str, type[IntegerLayer]] = {
-    layer.kind: layer for layer in (IntegerLSTM, IntegerGRU, IntegerLinear)
+    layer.kind: layer
+    for layer in (IntegerLSTM, IntegerGRU, IntegerLinear, IntegerConv2d, IntegerPool)
 }
 
 
@@ -111,7 +112,7 @@ def _layers(
         for field in dataclasses.fields(layer):
             value = getattr(layer, field.name)
             if isinstance(value, np.ndarray):
-                tensors[f"{prefix}layers.{n}.{field.name}"] = value.astype(np.int32)
+                tensors[f"{prefix}layers.{n}.{field.name}"] = np.ascontiguousarray(value, np.int32)
             else:
                 description[field.name] = _describe(value)
         layers.append(description)
@@ -145,6 +146,8 @@ def _layer(name: str, description: dict[str, Any], tensors: dict[str, np.ndarray
             values[key] = LayerFormats(
                 **_formats(value, cell=CellFormats(**_formats(value["cell"])))
             )
+        elif key == "geometry":
+            values[key] = Geometry(**{name: tuple(pair) for name, pair in value.items()})
         else:
             values[key] = _value(value)
     for field in dataclasses.fields(LAYERS[kind]):

@@ -11,10 +11,10 @@ from functools import partial
 import numpy as np
 
 from ernn.fixed import FixedPoint, Integers, accumulator_length
+from ernn.quantize.feedforward import IntegerConv2d, IntegerLinear, IntegerPool
 from ernn.quantize.integer import (
     IntegerGRU,
     IntegerLayer,
-    IntegerLinear,
     IntegerLSTM,
     IntegerModel,
     input_format,
@@ -136,8 +136,9 @@ class _Compiler:
                 return self.lstm(layer, segments, last)
             case IntegerGRU():
                 return self.gru(layer, segments, last)
-            case _:
+            case IntegerLinear():
                 return self.linear(layer, segments, last)
+        raise ValueError(f"{layer.kind}: the core has no such layer")
 
     def linear(self, layer: IntegerLinear, x: Sequence[Segment], last: bool) -> list[int]:
         """A fully connected layer."""
@@ -364,6 +365,8 @@ def check_layer(n: int, layer: IntegerLayer, cfg: CoreConfig) -> None:
         if value not in span:
             raise ValueError(f"{what}: {name} {value}; the core has {span.low} to {span.high}")
 
+    if isinstance(layer, IntegerConv2d | IntegerPool):
+        raise ValueError(f"{what}: the core has no such layer")
     word_length("input", input_format(layer), cfg.activation)
     if isinstance(layer, IntegerLinear):
         word_length("output", layer.output, cfg.activation, cfg.preactivation)
@@ -482,7 +485,9 @@ def accumulator_bits(model: IntegerModel, cfg: CoreConfig) -> int:
     lengths = []
     for layer in model.layers:
         X = cfg.input_spectrum_length
-        if isinstance(layer, IntegerLinear):
+        if isinstance(layer, IntegerPool):
+            continue
+        if isinstance(layer, IntegerLinear | IntegerConv2d):
             lengths.append(accumulator_length(layer.weight, X, layer.W.shape[1]))
             continue
         formats, columns = layer.formats, layer.W.shape[1] + layer.U.shape[1]
@@ -582,7 +587,9 @@ def configure(
 
 def _weight_formats(layer: IntegerLayer) -> list[FixedPoint]:
     """Formats of everything that multiplies: spectra and peepholes."""
-    if isinstance(layer, IntegerLinear):
+    if isinstance(layer, IntegerPool):
+        return []
+    if isinstance(layer, IntegerLinear | IntegerConv2d):
         return [layer.weight]
     formats = layer.formats
     optional = formats.weight_projection, formats.cell.peephole

@@ -29,9 +29,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ernn.fixed import FixedPoint, Integers
+from ernn.quantize.feedforward import IntegerConv2d, IntegerLinear, IntegerPool
 from ernn.quantize.integer import (
     IntegerLayer,
-    IntegerLinear,
     IntegerLSTM,
     IntegerModel,
 )
@@ -435,7 +435,9 @@ class Program:
 
 def _matrices(layer: IntegerLayer) -> list[Integers]:
     """The block spectra (p, q, k) of a layer."""
-    if isinstance(layer, IntegerLinear):
+    if isinstance(layer, IntegerPool):
+        return []
+    if isinstance(layer, IntegerLinear | IntegerConv2d):
         return [layer.W]
     matrices = [layer.W, layer.U]
     if isinstance(layer, IntegerLSTM) and layer.projection is not None:

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from ernn.quantize.feedforward import IntegerConv2d, IntegerLinear, IntegerPool
 from ernn.quantize.integer import (
     IntegerGRU,
     IntegerLayer,
-    IntegerLinear,
     IntegerLSTM,
     IntegerModel,
 )
@@ -51,8 +51,10 @@ def layer_products(layer: IntegerLayer, first: bool) -> list[tuple[str, int, int
     """Name, block rows and block columns of a layer's products in the program's order."""
     k = layer.block_size
     x = -(-layer.input_size // k)
-    if isinstance(layer, IntegerLinear):
-        return [("y = W x", len(layer.W), x)]
+    if isinstance(layer, IntegerPool):
+        return []
+    if isinstance(layer, IntegerLinear | IntegerConv2d):
+        return [("y = W x", len(layer.W), layer.W.shape[1])]
     p, h = layer.hidden_blocks, -(-layer.output_size // k)
     if isinstance(layer, IntegerLSTM):
         gates = [("i, f, g, o", 4 * p, x + h)]
@@ -77,8 +79,10 @@ def describe(model: IntegerModel) -> list[str]:
             case IntegerGRU():
                 where = "after" if layer.reset_after else "before"
                 lines.append(f"GRU {sizes}, reset {where} the matrix")
+            case IntegerPool():
+                lines.append(f"pool {sizes}, {layer.pool}")
             case _:
-                lines.append(f"linear {sizes}, activation {layer.activation}")
+                lines.append(f"{layer.kind} {sizes}, activation {layer.activation}")
     return lines
 
 

@@ -86,7 +86,7 @@ def _along_channels(values: Tensor, x: Tensor) -> Tensor:
     return values.view(-1, *[1] * (x.dim() - 2))
 
 
-Layer = TypeVar("Layer", CirculantLinear, CirculantConv2d)
+Layer = TypeVar("Layer", bound=CirculantLinear | CirculantConv2d)
 
 
 @torch.no_grad()
@@ -112,4 +112,4 @@ def fold(layer: Layer, norm: BlockBatchNorm) -> Layer:
     folded.weight.copy_(layer.weight * gains)
     bias = offset if layer.bias is None else layer.bias * gain + offset
     cast(Tensor, folded.bias).copy_(bias)
-    return folded.train(layer.training)
+    return cast(Layer, folded.train(layer.training))

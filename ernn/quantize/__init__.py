@@ -13,22 +13,26 @@ from ernn.quantize.convert import (
     convert_offline,
     to_integers,
 )
+from ernn.quantize.feedforward import Geometry, IntegerConv2d, IntegerLinear, IntegerPool
 from ernn.quantize.integer import (
     IntegerGRU,
-    IntegerLinear,
     IntegerLSTM,
     IntegerModel,
     IntegerRecurrent,
     LayerFormats,
     OfflineModel,
 )
+from ernn.quantize.sequential import convert_sequential, to_frames
 
 __all__ = [
     "Formats",
+    "Geometry",
+    "IntegerConv2d",
     "IntegerGRU",
     "IntegerLSTM",
     "IntegerLinear",
     "IntegerModel",
+    "IntegerPool",
     "IntegerRecurrent",
     "LayerFormats",
     "LinearFormats",
@@ -39,5 +43,7 @@ __all__ = [
     "choose_formats",
     "convert",
     "convert_offline",
+    "convert_sequential",
+    "to_frames",
     "to_integers",
 ]

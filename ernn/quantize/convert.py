@@ -14,9 +14,9 @@ from ernn.fixed import CellFormats, FixedPoint, Integers
 from ernn.nn import GRU, LSTM, CirculantLinear
 from ernn.nn.recurrent import Recurrent
 from ernn.quantize.calibrate import Extent, Ranges
+from ernn.quantize.feedforward import IntegerLinear
 from ernn.quantize.integer import (
     IntegerGRU,
-    IntegerLinear,
     IntegerLSTM,
     IntegerModel,
     LayerFormats,
@@ -213,7 +213,7 @@ def _recurrent_formats(
 
     weight_projection, peephole = None, None
     if module.proj_size:
-        weight_projection = _nearest_format(spectra("weight_hr"), words.weight)
+        weight_projection = nearest_format(spectra("weight_hr"), words.weight)
     if module.peephole:
         largest = module.get_parameter(f"weight_peephole_{suffix}").abs().max()
         peephole = FixedPoint.covering(words.weight, float(largest))
@@ -253,7 +253,7 @@ def _linear_formats(
         bound += module.bias.abs()
     return LinearFormats(
         input=source,
-        weight=_nearest_format(_spectra(module.weight), words.weight),
+        weight=nearest_format(_spectra(module.weight), words.weight),
         output=FixedPoint.covering(words.preactivation, float(bound.max())),
     )
 
@@ -344,7 +344,7 @@ def _candidates(values: np.ndarray, word_length: int) -> list[FixedPoint]:
     return [FixedPoint(word_length, fmt.fraction_length + extra) for extra in range(4)]
 
 
-def _nearest_format(values: np.ndarray, word_length: int) -> FixedPoint:
+def nearest_format(values: np.ndarray, word_length: int) -> FixedPoint:
     """Return the format with the least squared error."""
     return min(_candidates(values, word_length), key=lambda fmt: _squared_error(values, fmt))
 

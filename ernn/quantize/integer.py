@@ -1,8 +1,9 @@
 """The integer model: what the hardware computes, defined.
 
 Layers are plain data (integers and formats) with a ``run`` over a whole batch of utterances, time
-first. Nothing here is floating point but the frames that enter :meth:`IntegerModel.run`. Padded
-frames at the end of an utterance do not change the frames before them.
+first; those without a state are in :mod:`ernn.quantize.feedforward`. Nothing here is floating point
+but the frames that enter :meth:`IntegerModel.run`. Padded frames at the end of an utterance do not
+change the frames before them.
 
 Sizes: a layer's blocks are k = ``block_size`` long; input and hidden sizes are padded with zeros to
 whole blocks, q_x and q_h of them; p_h = q_h. The rows that padding adds to a circulant matrix give
@@ -18,7 +19,6 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ernn.circulant import check_block_size
 from ernn.fixed import (
     Accumulator,
     CellFormats,
@@ -35,9 +35,13 @@ from ernn.fixed import (
     round_spectrum,
     shift_round,
 )
-
-ACTIVATIONS = "none", "relu"
-"""What can follow a fully connected layer."""
+from ernn.quantize.feedforward import (
+    IntegerConv2d,
+    IntegerLinear,
+    IntegerPool,
+    blocks,
+    check_sizes,
+)
 
 State = tuple[Integers, ...]
 """What a recurrent layer hands from frame to frame."""
@@ -80,21 +84,6 @@ class LayerFormats:
     def accumulator_fraction(self) -> int:
         """Fraction length of the sums of products."""
         return self.output.fraction_length + self.weight_recurrent.fraction_length
-
-
-def check_sizes(block_size: int, *sizes: int) -> None:
-    """Raise ValueError unless k is a power of two and every size is positive."""
-    check_block_size(block_size)
-    if min(sizes) < 1:
-        raise ValueError(f"sizes {sizes}: each must be 1 or more")
-
-
-def blocks(x: ArrayLike, block_size: int) -> Integers:
-    """Cut (..., size) into blocks (..., ceil(size / k), k), the last one padded with zeros."""
-    x = np.asarray(x, np.int64)
-    missing = -x.shape[-1] % block_size
-    x = np.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, missing)])
-    return x.reshape(*x.shape[:-1], -1, block_size)
 
 
 @dataclass(frozen=True, eq=False)
@@ -310,58 +299,7 @@ class IntegerGRU(IntegerRecurrent):
         return gru_update(u, gru_candidate(z_n, self.bias[2] + self.bias[3], fmt), h, fmt)
 
 
-@dataclass(frozen=True, eq=False)
-class IntegerLinear:
-    """A fully connected layer y = C x + b.
-
-    Attributes:
-        input_size, output_size: sizes before padding.
-        block_size: k; 1 is a dense matrix.
-        input, weight, output: formats of frames, spectra, and results and biases.
-        W: packed spectra (p, q, k).
-        bias: (output_size,), output format.
-        activation: of ``ACTIVATIONS``.
-    """
-
-    kind: ClassVar[str] = "linear"
-
-    input_size: int
-    output_size: int
-    block_size: int
-    input: FixedPoint
-    weight: FixedPoint
-    output: FixedPoint
-    W: Integers
-    bias: Integers
-    activation: str = "none"
-
-    def __post_init__(self) -> None:
-        check_sizes(self.block_size, self.input_size, self.output_size)
-        if self.activation not in ACTIVATIONS:
-            raise ValueError(
-                f"activation {self.activation!r}: must be one of {', '.join(ACTIVATIONS)}"
-            )
-
-    def tensors(self) -> dict[str, tuple[tuple[int, ...], FixedPoint]]:
-        """Shape and format of every array that is a field."""
-        k = self.block_size
-        shape = -(-self.output_size // k), -(-self.input_size // k), k
-        return {"W": (shape, self.weight), "bias": ((self.output_size,), self.output)}
-
-    def run(self, x: Integers) -> Integers:
-        """Apply to frames: (..., input_size) -> (..., output_size).
-
-        The sum with b saturates; then "relu" makes what is negative zero.
-        """
-        X = rfft(blocks(x, self.block_size))
-        weight, source = self.weight.fraction_length, self.input.fraction_length
-        y = circulant_row(X, Accumulator(self.W), weight, source, self.output)
-        y = y.reshape(*x.shape[:-1], -1)[..., : self.output_size]
-        y = self.output.saturate(y + self.bias)
-        return np.maximum(y, 0) if self.activation == "relu" else y
-
-
-IntegerLayer = IntegerLSTM | IntegerGRU | IntegerLinear
+IntegerLayer = IntegerLSTM | IntegerGRU | IntegerLinear | IntegerConv2d | IntegerPool
 
 
 @dataclass(frozen=True, eq=False)
@@ -472,9 +410,9 @@ class OfflineModel:
 
 def input_format(layer: IntegerLayer) -> FixedPoint:
     """Format of the frames that enter a layer."""
-    return layer.input if isinstance(layer, IntegerLinear) else layer.formats.input
+    return layer.formats.input if isinstance(layer, IntegerRecurrent) else layer.input
 
 
 def output_format(layer: IntegerLayer) -> FixedPoint:
     """Format of the frames that leave a layer."""
-    return layer.output if isinstance(layer, IntegerLinear) else layer.formats.output
+    return layer.formats.output if isinstance(layer, IntegerRecurrent) else layer.output

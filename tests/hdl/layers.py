@@ -6,9 +6,9 @@ from dataclasses import replace
 import numpy as np
 
 from ernn.fixed import CellFormats, FixedPoint
+from ernn.quantize.feedforward import IntegerLinear
 from ernn.quantize.integer import (
     IntegerGRU,
-    IntegerLinear,
     IntegerLSTM,
     IntegerModel,
     LayerFormats,
