@@ -43,7 +43,7 @@ def blocks_in(program: Program, utterances):
     per_frame = program.input_blocks
     starts = interleave([np.arange(len(u)) == 0 for u in utterances], program.streams)
     frames = interleave(utterances, program.streams)
-    data = program.pack_frames(frames, byte_bits(program.cfg.activation))
+    data = program.pack_inputs(frames, byte_bits(program.cfg.activation))
     place = np.arange(len(data)) % per_frame
     return starts.repeat(per_frame) & (place == 0), place == per_frame - 1, data
 

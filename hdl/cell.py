@@ -13,6 +13,8 @@ from hdl.activation import activation, activation_latency
 from hdl.arith import (
     add,
     add_scaled,
+    bit,
+    bits,
     clip_sum,
     cut,
     delay,
@@ -29,6 +31,7 @@ from hdl.arith import (
     word,
 )
 from hdl.formats import units
+from hdl.program import POOL_BITS
 
 STATE_LEAD = 4
 """Cycles by which the state before, and peephole weights, come before z."""
@@ -56,6 +59,24 @@ def gru_latency(cfg):
 def linear_latency(cfg):
     """Cycles from z to y of :func:`linear_lane`: 1 or, relaxed, 2."""
     return 1 + cfg.relaxed
+
+
+POOL_LATENCY = 1
+"""Cycles of :func:`pool_lane`."""
+
+
+class Pool:
+    """What the lanes' pools do.
+
+    Attributes:
+        valid, first: a value of a window comes, the first one.
+        average: the mean of 2**rounding values, else the largest; ``half`` of its last bit.
+        rounding: bits that are dropped.
+    """
+
+    def __init__(self):
+        self.valid, self.first, self.average = bit(), bit(), bit()
+        self.half, self.rounding = bits(POOL_BITS), bits(POOL_BITS.bit_length())
 
 
 @block
@@ -351,3 +372,40 @@ def linear_lane(clk, z, b, y, fmt, cfg):
         register(clk, b, early),
         clip_sum(clk, early, z, y, *ends, stages=1 + cfg.relaxed),
     )
+
+
+@block
+def pool_lane(clk, y, pooled, pool):
+    """The largest value of a window, or the mean, value after value.
+
+    Equals a channel of :meth:`ernn.quantize.feedforward.IntegerPool.run` bit for bit.
+
+    Latency, resources
+        ``POOL_LATENCY`` cycles from a window's last value; no DSP.
+
+    Ports
+        y, pooled : words of one length
+        pool : Pool, with y
+    """
+    total, kept = word(len(y) + POOL_BITS), word(len(y) + POOL_BITS)
+    half = word(POOL_BITS + 1)
+
+    @always_comb
+    def extend():
+        half.next = pool.half
+
+    @always(clk.posedge)
+    def collect():
+        if pool.valid:
+            if pool.first:
+                total.next = y + half
+            elif pool.average:
+                total.next = total + y
+            elif y > total:
+                total.next = y
+
+    @always_comb
+    def drop():
+        kept.next = total >> pool.rounding
+
+    return extend, collect, drop, cut(kept, pooled, 0, len(y))

@@ -19,7 +19,9 @@ from ernn.quantize.integer import (
     IntegerModel,
     input_format,
 )
+from hdl import images
 from hdl.config import GATES, PEEPHOLES, CoreConfig, Span
+from hdl.layout import Layout, input_layout, padded
 from hdl.program import CellOp, Kind, MatrixOp, Program, Segment, Source, align
 
 
@@ -38,11 +40,16 @@ class _Compiler:
     weights: int = 0
     states: int = 0
     parameters: int = 0
+    image: Layout | None = None
 
     def vector(self, size: int) -> int:
         """Reserve the columns of a vector of ``size`` words; return the first."""
+        return self.reserve(-(-size // self.cfg.block_size))
+
+    def reserve(self, columns: int) -> int:
+        """Reserve columns; return the first."""
         base = align(self.columns, self.cfg)
-        self.columns = align(base + -(-size // self.cfg.block_size), self.cfg)
+        self.columns = align(base + columns, self.cfg)
         return base
 
     def segment(self, base: int, size: int, source: Source) -> Segment:
@@ -79,15 +86,17 @@ class _Compiler:
         narrow: bool = False,
     ) -> int:
         """Add a matrix operation; return its first row group."""
-        folds = (1 << n for n in range(self.cfg.fold.bit_length()))
-        ops = [
-            MatrixOp(rows, tuple(segments), fold, weight, shift, stream, narrow) for fold in folds
-        ]
-        op = min(ops, key=lambda op: op.cycles(self.cfg))
+        op = MatrixOp(rows, tuple(segments), 1, weight, shift, stream, narrow, loads=stream == 0)
+        op = replace(op, fold=self.best_fold([op]))
         self.matrix.append(op)
         base = self.rows
         self.rows += len(rows)
         return base
+
+    def best_fold(self, ops: Sequence[MatrixOp]) -> int:
+        """The fold with which operations take the fewest cycles."""
+        folds = [1 << n for n in range(self.cfg.fold.bit_length())]
+        return min(folds, key=lambda f: sum(replace(o, fold=f).cycles(self.cfg) for o in ops))
 
     def parameter_words(self, bias: Integers, peephole: Integers | None = None) -> int:
         """Reserve words for biases (4, p k) and peepholes (3, p k); return the first."""
@@ -127,9 +136,22 @@ class _Compiler:
         return bases
 
     def add(
-        self, layer: IntegerLayer, inputs: Sequence[int], source: Source, last: bool
+        self,
+        layer: IntegerLayer,
+        pool: IntegerPool | None,
+        inputs: Sequence[int],
+        source: Source,
+        last: bool,
     ) -> list[int]:
         """Add a layer whose input vectors begin at these columns; return its outputs' columns."""
+        if isinstance(layer, IntegerConv2d):
+            return self.convolution(layer, pool, inputs, source, last)
+        if self.image and self.image.height * self.image.width > 1:
+            raise ValueError(
+                f"{layer.kind} behind an image of {self.image.height} x {self.image.width} pixels: "
+                "a convolution with a window of that size reads it"
+            )
+        self.image = None
         segments = [self.segment(base, layer.input_size, source) for base in inputs]
         match layer:
             case IntegerLSTM():
@@ -138,7 +160,79 @@ class _Compiler:
                 return self.gru(layer, segments, last)
             case IntegerLinear():
                 return self.linear(layer, segments, last)
-        raise ValueError(f"{layer.kind}: the core has no such layer")
+        raise AssertionError(layer)
+
+    def convolution(
+        self,
+        layer: IntegerConv2d,
+        pool: IntegerPool | None,
+        inputs: Sequence[int],
+        source: Source,
+        last: bool,
+    ) -> list[int]:
+        """A convolution, and the pool behind it."""
+        cfg, geometry, layout = self.cfg, layer.geometry, self.image
+        if source is Source.INPUT:
+            geometry, layout = padded(geometry), input_layout(layer)
+        assert layout is not None
+        narrow = layer.output.word_length != cfg.preactivation
+        shift = layer.weight.fraction_length + layer.input.fraction_length
+        shift -= layer.output.fraction_length
+        spectra = images.lines(layer, layout)  # (p, lines, columns, k)
+        rows = self.slot(0, spectra.reshape(len(spectra), -1, layer.block_size))
+        weight, bases = self.weights, []
+        ops: list[MatrixOp] = []
+        for stream, base in enumerate(inputs):
+            bases.append(self.rows)
+            for segment, windows, above in images.window_rows(geometry, layout, base, source):
+                if segment.base < 0:
+                    raise ValueError(f"padding {geometry.padding}: no columns before the image")
+                op = MatrixOp(rows, (segment,), 1, above, shift, stream, narrow, windows=windows)
+                ops.append(replace(op, loads=not ops))
+                self.rows += windows.pixels * len(rows)
+        fold = self.best_fold(ops)
+        steps = -(-spectra.shape[2] // fold)  # of a line
+        for op in ops:
+            assert op.windows is not None
+            windows = replace(op.windows, skip=op.windows.skip * steps)
+            start = weight + op.weight * steps
+            self.matrix.append(replace(op, fold=fold, weight=start, windows=windows))
+        self.weights += ops[0].passes(cfg) * spectra.shape[1] * steps
+
+        size = (pool or layer).geometry.output
+        p = len(layer.W)
+        layout = images.output_layout(p, size, cfg)
+        if last and size != (1, 1):
+            raise ValueError(f"the last layer gives {size[0]} x {size[1]} pixels: it must be 1 x 1")
+        columns = [None if last else self.reserve(layout.columns) for _ in inputs]
+        bias = np.zeros((GATES, p * layer.block_size), np.int64)
+        bias[0, : layer.out_channels] = layer.bias
+        parameters = self.parameter_words(bias)
+        optional = {"narrow": narrow, "relu": layer.activation == "relu"}
+        for stream, column in enumerate(columns):
+            down = pool.geometry.stride[0] if pool else 1
+            for y in range(layout.height):
+                row = bases[stream] + y * down * geometry.output[1] * len(rows)
+                self.cell.append(
+                    CellOp(
+                        Kind.LINEAR,
+                        p,
+                        layer.out_channels,
+                        rows=(row, row, row, row),
+                        key=row,
+                        rotate=True,
+                        parameters=parameters,
+                        state=0,
+                        stream=stream,
+                        column=None if column is None else column + y * layout.row,
+                        output=last,
+                        preactivation=layer.output,
+                        flags=frozenset({"biased", *(f for f, on in optional.items() if on)}),
+                        pooling=images.pooling(geometry, pool, len(rows)),
+                    )
+                )
+        self.image = layout
+        return [c or 0 for c in columns]
 
     def linear(self, layer: IntegerLinear, x: Sequence[Segment], last: bool) -> list[int]:
         """A fully connected layer."""
@@ -365,10 +459,11 @@ def check_layer(n: int, layer: IntegerLayer, cfg: CoreConfig) -> None:
         if value not in span:
             raise ValueError(f"{what}: {name} {value}; the core has {span.low} to {span.high}")
 
-    if isinstance(layer, IntegerConv2d | IntegerPool):
-        raise ValueError(f"{what}: the core has no such layer")
-    word_length("input", input_format(layer), cfg.activation)
-    if isinstance(layer, IntegerLinear):
+    if isinstance(layer, IntegerConv2d | IntegerPool) and not cfg.images:
+        raise ValueError(f"{what}: the core has no images")
+    if not isinstance(layer, IntegerPool):
+        word_length("input", input_format(layer), cfg.activation)
+    if isinstance(layer, IntegerLinear | IntegerConv2d | IntegerPool):
         word_length("output", layer.output, cfg.activation, cfg.preactivation)
         return
     formats, cell = layer.formats, layer.formats.cell
@@ -397,10 +492,14 @@ def check_layer(n: int, layer: IntegerLayer, cfg: CoreConfig) -> None:
 def _lay_out(model: IntegerModel, cfg: CoreConfig, streams: int) -> tuple[_Compiler, int]:
     """All layers' operations, and the first column behind the inputs."""
     compiler = _Compiler(cfg, streams)
-    inputs = [compiler.vector(model.layers[0].input_size) for _ in range(streams)]
+    first = model.layers[0]
+    blocks = -(-first.input_size // cfg.block_size)
+    if isinstance(first, IntegerConv2d):
+        blocks = input_layout(first).columns
+    inputs = [compiler.reserve(blocks) for _ in range(streams)]
     first_column, source = compiler.columns, Source.INPUT
-    for layer in model.layers:
-        inputs = compiler.add(layer, inputs, source, last=layer is model.layers[-1])
+    for layer, pool in images.with_pools(model.layers):
+        inputs = compiler.add(layer, pool, inputs, source, model.layers[-1] in (layer, pool))
         source = Source.CURRENT
     readers = [
         n
@@ -520,6 +619,9 @@ def configure(
                 f"layer {n}: block size {layer.block_size}, layer 0: {first.block_size}; "
                 "a core has one block size"
             )
+        if isinstance(layer, IntegerConv2d | IntegerPool):
+            images.check(f"layer {n} ({layer.kind})", layer)
+    list(images.with_pools(model.layers))  # it says what is wrong with them
     recurrent = list(model.recurrent())
     formats = [layer.formats for layer in recurrent]
     cells: list[str] = []
@@ -531,7 +633,8 @@ def configure(
         cells.append("gru")
     lstm_cells = [layer.formats.cell for layer in recurrent if isinstance(layer, IntegerLSTM)]
     peepholes = [c for c in lstm_cells if c.peephole is not None]
-    linear = [layer for layer in model.layers if isinstance(layer, IntegerLinear)]
+    has_images = any(isinstance(layer, IntegerConv2d) for layer in model.layers)
+    linear = [layer for layer in model.layers if isinstance(layer, IntegerLinear | IntegerConv2d)]
     activation = input_format(first).word_length
     outputs = [f.cell.preactivation for f in formats] or [layer.output for layer in linear]
     widest = max(outputs, key=lambda fmt: fmt.word_length)
@@ -567,6 +670,7 @@ def configure(
         ),
         segments=formats[0].cell.segments if formats else CoreConfig.segments,
         streams=streams,
+        images=has_images,
     )
     compiler, _ = _lay_out(model, cfg, streams)
     output_blocks = -(-model.layers[-1].output_size // cfg.block_size)
@@ -577,7 +681,7 @@ def configure(
         accumulator_length=accumulator_bits(model, cfg),
         accumulator_shift=span((op.shift for op in compiler.matrix), 0),
         weight_depth=compiler.weights,
-        column_depth=compiler.columns,
+        column_depth=compiler.columns + (fold if has_images else 0),
         cell_depth=max(compiler.parameters, compiler.states, *iterations),
         row_depth=compiler.rows,
         program_depth=max(len(compiler.matrix), len(compiler.cell)),

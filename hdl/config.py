@@ -75,6 +75,7 @@ class CoreConfig:
         program_depth: instructions of each of the two programs.
         streams: interleaved streams at most.
         fifo_depth: groups of W output blocks that can wait; a power of two.
+        images: windows over images, and pools.
         relaxed: one more register where a carry chain or a block memory meets more logic: for FPGAs
             whose chains and memories are slow, at some cycles a frame. A program runs on both.
 
@@ -104,6 +105,7 @@ class CoreConfig:
     program_depth: int = 16
     streams: int = 1
     fifo_depth: int = 256
+    images: bool = field(default=False, repr=False)
     relaxed: bool = field(default=False, repr=False)
 
     def __post_init__(self) -> None:

@@ -1,7 +1,7 @@
 """How long everything in the core takes, from one part to the next."""
 
 from hdl.arith import MEMORY_LATENCY
-from hdl.cell import STATE_LEAD, gru_latency, linear_latency, lstm_latency
+from hdl.cell import POOL_LATENCY, STATE_LEAD, gru_latency, linear_latency, lstm_latency
 from hdl.fft import fft_latency
 from hdl.pe import GROUP_LATENCY, OPERANDS_LATENCY, gather_latency, row_latency, weight_lead
 from hdl.program import Kind
@@ -39,7 +39,8 @@ def rows_delay(cfg):
 
 def unit_latency(kind, cfg):
     """Cycles from pre-activations to what the lanes of a kind give."""
-    return {LINEAR: linear_latency, LSTM: lstm_latency, GRU: gru_latency}[kind](cfg)
+    latency = {LINEAR: linear_latency, LSTM: lstm_latency, GRU: gru_latency}[kind](cfg)
+    return latency + POOL_LATENCY * (kind == LINEAR and cfg.images)
 
 
 def lane_latency(kind, cfg):

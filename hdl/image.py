@@ -48,9 +48,10 @@ class Error(IntEnum):
 def signature(cfg: CoreConfig) -> int:
     """The 32 bits that tell a core of one configuration from the others.
 
-    32 segments are not told: cores had them before there was a choice.
+    What cores had before there was a choice is not told: 32 segments, no images.
     """
     told = "" if cfg.segments == CoreConfig.segments else f", {cfg.segments} segments"
+    told += ", images" * cfg.images
     return zlib.crc32(f"{cfg}{told}".encode())
 
 

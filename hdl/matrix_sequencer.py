@@ -45,6 +45,41 @@ class RowTags:
         self.shift = bits(cfg.accumulator_shift.bits)
 
 
+class Place:
+    """Where an operation is.
+
+    Attributes:
+        column, last: the next column of a segment, and its last one; ``source`` of both.
+        row: the pass.
+        second: in the second segment; ``ahead``: in the first one of the second pass.
+        weight: the word of the weight memories.
+    """
+
+    def __init__(self, op):
+        self.column, self.last, self.source = (bits(len(op.base0)) for _ in range(3))
+        self.source, self.second, self.ahead = bits(2), bit(), bit()
+        self.row, self.weight = wrapping(len(op.passes)), wrapping(len(op.weight))
+
+
+class WindowPlace(Place):
+    """Where an operation is, in an image too.
+
+    Attributes:
+        edge_first, edge_last: the columns of the image row of this line.
+        line, pixel: of the window, and in the row of windows; ``line_last``, ``pixel_last``.
+        line_first: the line's first column.
+        pixel_first, pixel_end: first and last column of the window's first line.
+    """
+
+    def __init__(self, op):
+        super().__init__(op)
+        for name in ("edge_first", "edge_last", "line_first", "pixel_first", "pixel_end"):
+            setattr(self, name, wrapping(len(op.base0)))
+        self.column, self.last = (wrapping(len(op.base0)) for _ in range(2))
+        self.line, self.pixel = wrapping(len(op.lines)), wrapping(len(op.pixels))
+        self.line_last, self.pixel_last = bit(), bit()
+
+
 @block
 def matrix_sequencer(
     clk,
@@ -94,11 +129,14 @@ def matrix_sequencer(
     nxt, op = program.op, Fields(matrix_fields(cfg))
     depth = cfg.fifo_depth
     frame, frame_before = frame_number(0), frame_number(3)
-    column, high = bits(len(nxt.base0)), bits(len(nxt.base0))
-    last, mask = bits(len(nxt.base0)), bits(len(nxt.base0))
-    source = bits(2)
-    row, weight = wrapping(len(nxt.passes)), wrapping(len(nxt.weight))
-    second, ahead, running, row_start, virgin = (bit() for _ in range(5))
+    at = (WindowPlace if cfg.images else Place)(nxt)
+    column, last, source, weight = at.column, at.last, at.source, at.weight
+    row, second, ahead = at.row, at.second, at.ahead
+    high, mask = wrapping(len(nxt.base0)), bits(len(nxt.base0))
+    line_last, pixel_last, op_end = True, True, op.end
+    if cfg.images:
+        line_last, pixel_last, op_end = at.line_last, at.pixel_last, bit()
+    running, row_start, virgin = (bit() for _ in range(3))
     segment_end, row_end, row_over, op_over, pass_last = (bit() for _ in range(5))
     go, held, issue, turn, start, load, finish, zero, x_last = (bit() for _ in range(9))
     keeps, releases, possible = (bit() for _ in range(3))
@@ -109,15 +147,15 @@ def matrix_sequencer(
     offered = {"column": column, "high": high, "last": last, "mask": mask, "source": source}
     offered |= {"frame": frame, "frame_before": frame_before, "zero": zero, "weight": weight}
     offered |= {"row_start": row_start, "row_end": row_end, "pass_last": pass_last}
-    offered |= {"keeps": keeps, "releases": releases, "end": op.end, "narrow": op.narrow}
+    offered |= {"keeps": keeps, "releases": releases, "end": op_end, "narrow": op.narrow}
     offered |= {"shift": op.shift, "groups": op.groups, "groups_last": op.groups_last}
+    if cfg.images:
+        offered |= {"edge_first": at.edge_first, "edge_last": at.edge_last}
     offer = SimpleNamespace(**offered)
     names, signals = zip(*offered.items(), strict=True)
     step = SimpleNamespace(**dict(zip(names, later(signals, relaxed), strict=True)))
 
-    @always_comb
-    def select():
-        high.next = column | mask
+    select = last_column(column, mask, high, cfg.images)
 
     @always_comb
     def places():
@@ -129,17 +167,21 @@ def matrix_sequencer(
 
     @always_comb
     def row_ends():
-        row_end.next = segment_end and (second or not op.two) and not ahead
+        row_end.next = segment_end and (second or not op.two) and not ahead and line_last
 
     @(always(clk.posedge) if relaxed else always_comb)
     def ends():
-        row_over.next = (second or not op.two) and not ahead
-        op_over.next = (second or not op.two) and not ahead and pass_last
+        row_over.next = (second or not op.two) and not ahead and line_last
+        op_over.next = (
+            (second or not op.two) and not ahead and line_last and pass_last and pixel_last
+        )
 
     @always_comb
     def uses():
         keeps.next = op.ahead and row == 0 and not ahead
-        releases.next = segment_end and source == INPUT and x_last and op.release
+        releases.next = (
+            segment_end and source == INPUT and x_last and op.release and line_last and pixel_last
+        )
 
     @always_comb
     def frame_end():
@@ -172,41 +214,6 @@ def matrix_sequencer(
             running.next = 0
 
     @always(clk.posedge)
-    def position():
-        if load:
-            column.next = nxt.base0
-            last.next = nxt.last0
-            source.next = nxt.source0
-            second.next = 0
-            row.next = 0
-            ahead.next = nxt.ahead
-        elif turn:
-            if ahead:
-                ahead.next = 0
-                column.next = op.base0
-                last.next = op.last0
-                source.next = op.source0
-            elif row_over:
-                row.next = row + 1
-                if op.ahead and row == 0:
-                    column.next = op.base1
-                    last.next = op.last1
-                    source.next = op.source1
-                    second.next = 1
-                else:
-                    column.next = op.base0
-                    last.next = op.last0
-                    source.next = op.source0
-                    second.next = 0
-            else:
-                column.next = op.base1
-                last.next = op.last1
-                source.next = op.source1
-                second.next = 1
-        elif issue:
-            column.next = high + 1
-
-    @always(clk.posedge)
     def starts():
         if rst or load:
             row_start.next = 1
@@ -214,13 +221,6 @@ def matrix_sequencer(
             row_start.next = row_over or ahead
         elif issue:
             row_start.next = 0
-
-    @always(clk.posedge)
-    def weights():
-        if load:
-            weight.next = nxt.weight
-        elif issue:
-            weight.next = weight + 1
 
     @always(clk.posedge)
     def frames():
@@ -279,6 +279,10 @@ def matrix_sequencer(
         command.half.next = step.frame[0] != (step.source == PREVIOUS)
         release.next = go and step.releases and not rst
 
+    if cfg.images:
+        move = window_position(clk, load, turn, issue, nxt, op, high, op_end, at, relaxed)
+    else:
+        move = segment_position(clk, load, turn, issue, nxt, op, high, row_over, at)
     if relaxed:
         walk = [
             walk_relaxed(
@@ -291,7 +295,8 @@ def matrix_sequencer(
             running, segment_end, op, op_over, program, written, step, held, go, issue, turn
         )
     lanes = [
-        lane_command(clk, step, command.columns[n], command.clear[n], n) for n in range(cfg.fold)
+        lane_command(clk, step, command.columns[n], command.clear[n], n, cfg.images)
+        for n in range(cfg.fold)
     ]
     return (
         select,
@@ -306,9 +311,8 @@ def matrix_sequencer(
         next_operation,
         take,
         run,
-        position,
+        move,
         starts,
-        weights,
         frames,
         utterances,
         credits,
@@ -319,6 +323,156 @@ def matrix_sequencer(
         fold_mask(clk, load, nxt.fold, mask),
         drain(clk, rst, go, step, held, tags, cfg),
     )
+
+
+@block
+def segment_position(clk, load, turn, issue, nxt, op, high, row_over, at):
+    """Move on: through the columns of a segment, to the next segment, row or operation.
+
+    Ports
+        load, turn, issue, nxt, op, high, row_over : of the sequencer
+        at : Place
+    """
+
+    @always(clk.posedge)
+    def position():
+        if load:
+            at.column.next = nxt.base0
+            at.last.next = nxt.last0
+            at.source.next = nxt.source0
+            at.second.next = 0
+            at.row.next = 0
+            at.ahead.next = nxt.ahead
+        elif turn:
+            if at.ahead:
+                at.ahead.next = 0
+                at.column.next = op.base0
+                at.last.next = op.last0
+                at.source.next = op.source0
+            elif row_over:
+                at.row.next = at.row + 1
+                if op.ahead and at.row == 0:
+                    at.column.next = op.base1
+                    at.last.next = op.last1
+                    at.source.next = op.source1
+                    at.second.next = 1
+                else:
+                    at.column.next = op.base0
+                    at.last.next = op.last0
+                    at.source.next = op.source0
+                    at.second.next = 0
+            else:
+                at.column.next = op.base1
+                at.last.next = op.last1
+                at.source.next = op.source1
+                at.second.next = 1
+        elif issue:
+            at.column.next = high + 1
+
+    @always(clk.posedge)
+    def weights():
+        if load:
+            at.weight.next = nxt.weight
+        elif issue:
+            at.weight.next = at.weight + 1
+
+    return position, weights
+
+
+@block
+def window_position(clk, load, turn, issue, nxt, op, high, op_end, at, relaxed):
+    """Move on as :func:`segment_position`; and from line to line and from window to window.
+
+    Ports
+        load, turn, issue, nxt, op, high : of the sequencer
+        op_end : the operation is the frame's last, and this its last window
+        at : WindowPlace
+    """
+    row_over = bit()
+    counted = int(not relaxed)  # the step that turns counts its own word
+
+    @always_comb
+    def ends():
+        at.line_last.next = at.line == op.lines
+        at.pixel_last.next = at.pixel == op.pixels
+        op_end.next = op.end and at.pixel == op.pixels
+        row_over.next = (at.second or not op.two) and not at.ahead and at.line == op.lines
+
+    @always(clk.posedge)
+    def position():
+        if load:
+            at.column.next = nxt.base0
+            at.last.next = nxt.last0
+            at.source.next = nxt.source0
+            at.second.next = 0
+            at.row.next = 0
+            at.ahead.next = nxt.ahead
+            at.line.next = 0
+            at.pixel.next = 0
+            at.line_first.next = nxt.base0
+            at.pixel_first.next = nxt.base0
+            at.pixel_end.next = nxt.last0
+            at.edge_first.next = nxt.edge_first
+            at.edge_last.next = nxt.edge_last
+        elif turn:
+            if at.ahead:
+                at.ahead.next = 0
+                at.column.next = op.base0
+                at.last.next = op.last0
+                at.source.next = op.source0
+            elif not row_over:
+                if op.two:
+                    at.column.next = op.base1
+                    at.last.next = op.last1
+                    at.source.next = op.source1
+                    at.second.next = 1
+                else:
+                    at.line.next = at.line + 1
+                    at.column.next = at.line_first + op.pitch
+                    at.line_first.next = at.line_first + op.pitch
+                    at.last.next = at.last + op.pitch
+                    at.edge_first.next = at.edge_first + op.pitch
+                    at.edge_last.next = at.edge_last + op.pitch
+            else:
+                at.line.next = 0
+                at.edge_first.next = op.edge_first
+                at.edge_last.next = op.edge_last
+                if at.row == op.passes:
+                    at.row.next = 0
+                    at.pixel.next = at.pixel + 1
+                    at.column.next = at.pixel_first + op.advance
+                    at.line_first.next = at.pixel_first + op.advance
+                    at.pixel_first.next = at.pixel_first + op.advance
+                    at.last.next = at.pixel_end + op.advance
+                    at.pixel_end.next = at.pixel_end + op.advance
+                else:
+                    at.row.next = at.row + 1
+                    if op.ahead and at.row == 0:
+                        at.column.next = op.base1
+                        at.last.next = op.last1
+                        at.source.next = op.source1
+                        at.second.next = 1
+                    else:
+                        at.column.next = at.pixel_first
+                        at.line_first.next = at.pixel_first
+                        at.last.next = at.pixel_end
+                        at.source.next = op.source0
+                        at.second.next = 0
+        elif issue:
+            at.column.next = high + 1
+
+    @always(clk.posedge)
+    def weights():
+        if load:
+            at.weight.next = nxt.weight
+        elif turn and row_over and at.row == op.passes:
+            at.weight.next = op.weight
+        elif turn and row_over:
+            at.weight.next = at.weight + op.skip + counted
+        elif issue:
+            at.weight.next = at.weight + 1
+
+    return ends, position, weights
 
 
 @block
@@ -428,7 +582,21 @@ def available(written, step, here):
     def places():
         same.next = written.frame == step.frame
         behind.next = written.frame == step.frame_before
-        below.next = step.high < written.place
+
+    if hasattr(step, "edge_last"):
+
+        @always_comb
+        def compare():
+            below.next = (
+                step.high < written.place
+                or step.last < written.place
+                or step.edge_last < written.place
+            )
+    else:
+
+        @always_comb
+        def compare():
+            below.next = step.high < written.place
 
     @always_comb
     def decide():
@@ -439,7 +607,7 @@ def available(written, step, here):
         else:
             here.next = not behind and (below or not same)
 
-    return places, decide
+    return places, compare, decide
 
 
 @block
@@ -457,20 +625,51 @@ def fold_mask(clk, enable, fold, mask):
 
 
 @block
-def lane_command(clk, step, lane_column, clear, lane):
+def lane_command(clk, step, lane_column, clear, lane, images):
     """A lane's column, and whether its spectrum counts as zero."""
-    own = bits(len(step.column))
+    own, low = wrapping(len(step.column)), bits(len(step.column))
 
     @always_comb
-    def place():
-        own.next = step.column | (step.mask & lane)
+    def mask_lane():
+        low.next = step.mask & lane
 
-    @always(clk.posedge)
-    def give():
-        lane_column.next = own
-        clear.next = step.zero or own > step.last
+    if images:
 
-    return place, give
+        @always(clk.posedge)
+        def give():
+            lane_column.next = own
+            clear.next = (
+                step.zero or own > step.last or own < step.edge_first or own > step.edge_last
+            )
+    else:
+
+        @always(clk.posedge)
+        def give():
+            lane_column.next = own
+            clear.next = step.zero or own > step.last
+
+    return mask_lane, last_column(step.column, low, own, images), give
+
+
+@block
+def last_column(column, offset, end, images):
+    """The column that is ``offset`` behind another. No register.
+
+    Where columns are aligned, no bit of the offset is one of theirs.
+    """
+    if images:
+
+        @always_comb
+        def add():
+            end.next = column + offset
+
+        return add
+
+    @always_comb
+    def join():
+        end.next = column | offset
+
+    return join
 
 
 @block

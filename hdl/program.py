@@ -9,6 +9,11 @@ Columns. The spectra of a frame are numbered from 0: the input's first, then wha
 the order in which they give it. Column c is in bank c mod W of the spectrum memory. Every vector
 begins at a multiple of W and of F. A vector of the frame before is read as ``Source.PREVIOUS``.
 
+Images. The columns of an image are its pixels row by row, each in whole groups of W columns. A
+convolution has an operation for each row of its results: the windows along it (:class:`Windows`)
+have the same weights. Its results' rows are numbered pixel by pixel; a cell operation reads those
+of a pool's window one after another (:class:`Pooling`).
+
 Rows. A row group is 4 W rows, which leave the PEs in one cycle; a frame's row groups are numbered
 in the order in which they leave. Lane 4 w + l is lane l of slice w, and block b of a vector belongs
 to slice b mod W, where it is number j = b // W. Row group j of an LSTM has the gates i, f, g, o of
@@ -22,20 +27,19 @@ columns are ceil(q / F).
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from ernn.fixed import FixedPoint, Integers
-from ernn.quantize.feedforward import IntegerConv2d, IntegerLinear, IntegerPool
+from ernn.quantize.feedforward import IntegerConv2d
 from ernn.quantize.integer import (
-    IntegerLayer,
-    IntegerLSTM,
     IntegerModel,
 )
 from hdl.config import GATES, PEEPHOLES, CoreConfig, address_bits
+from hdl.layout import input_layout, pad_frames
 
 
 def pack(words: ArrayLike, word_length: int) -> int:
@@ -62,7 +66,7 @@ Fields = dict[str, int]
 
 FLAGS = frozenset(
     "two ahead narrow release end sigmoid_g reset_before reset_only relu biased rotate store"
-    " spectrum produced output".split()
+    " spectrum produced output average".split()
 )
 """Fields that are yes or no; all others are numbers."""
 
@@ -86,19 +90,31 @@ class Kind(IntEnum):
     GRU = 2
 
 
+WINDOW_BITS = 4
+"""Of the height of a convolution's window, and of both sides of a pool's."""
+
+POOL_BITS = 2 * WINDOW_BITS
+"""Bits that the sum of a pool's window is longer than its values."""
+
+
 def matrix_fields(cfg: CoreConfig) -> Fields:
     """Of a matrix instruction. Counts are stored less one."""
     column = address_bits(cfg.column_depth)
-    group = address_bits(cfg.groups)
+    group, weight = address_bits(cfg.groups), address_bits(cfg.weight_depth)
+    windows = {
+        **{"lines": WINDOW_BITS, "pitch": column, "skip": weight, "pixels": column},
+        **{"advance": column, "edge_first": column, "edge_last": column},
+    }
     return {
         **{"base0": column, "last0": column, "source0": 2},
         **{"base1": column, "last1": column, "source1": 2, "two": 1, "ahead": 1},
         "passes": address_bits(cfg.row_depth),
         **{"groups": group, "groups_last": group},
         "fold": cfg.fold.bit_length(),
-        "weight": address_bits(cfg.weight_depth),
+        "weight": weight,
         **{"shift": cfg.accumulator_shift.bits, "narrow": 1},
         "stream": address_bits(cfg.streams),
+        **(windows if cfg.images else {}),
         **{"release": 1, "end": 1},
     }
 
@@ -106,6 +122,11 @@ def matrix_fields(cfg: CoreConfig) -> Fields:
 def cell_fields(cfg: CoreConfig) -> Fields:
     """Of a cell instruction. Counts are stored less one."""
     row, cell = address_bits(cfg.row_depth), address_bits(cfg.cell_depth)
+    pooling = {
+        **{"across": WINDOW_BITS, "down": WINDOW_BITS, "average": 1},
+        **{"half": POOL_BITS, "rounding": POOL_BITS.bit_length()},
+        **{"pixels": row, "size": row, "pitch": row, "advance": row},
+    }
     return {
         **{"kind": 2, "sigmoid_g": 1, "reset_before": 1, "reset_only": 1},
         **{"relu": 1, "narrow": 1, "biased": 1},
@@ -116,6 +137,7 @@ def cell_fields(cfg: CoreConfig) -> Fields:
         "preactivation": cfg.preactivation_fraction.bits,
         "cell": cfg.cell_fraction.bits,
         "peephole": cfg.peephole_shift.bits,
+        **(pooling if cfg.images else {}),
         **{"stream": address_bits(cfg.streams), "end": 1},
     }
 
@@ -148,11 +170,12 @@ def encode(values: dict[str, int], fields: Fields) -> int:
 
 @dataclass(frozen=True)
 class Segment:
-    """Consecutive columns: ``blocks`` of them from column ``base`` on."""
+    """Consecutive columns: ``blocks`` of them from ``base`` on; those behind ``edge`` are zero."""
 
     base: int
     blocks: int
     source: Source
+    edge: int | None = None
 
     @property
     def last(self) -> int:
@@ -160,12 +183,64 @@ class Segment:
         return self.base + self.blocks - 1
 
 
-@dataclass(frozen=True, eq=False)
-class MatrixOp:
-    """Row groups times the columns of one or two segments.
+@dataclass(frozen=True)
+class Windows:
+    """A row of windows, which one segment of a matrix operation is the first line of.
+
+    Columns that are not those of the image row count as zero: so padding left and right of the
+    image is done; that above and below by leaving lines out.
 
     Attributes:
-        rows: spectra (row groups, 4 W, q, k), q the blocks of the segments together.
+        lines: of a window.
+        pitch: columns from a line to the next.
+        pixels: windows along the row.
+        advance: columns from a window to the next.
+        edges: the first and the last column of the image row that the first line is in.
+        skip: words of weights of lines that are left out.
+    """
+
+    lines: int = 1
+    pitch: int = 0
+    pixels: int = 1
+    advance: int = 0
+    edges: tuple[int, int] = (0, 0)
+    skip: int = 0
+
+
+@dataclass(frozen=True)
+class Pooling:
+    """What a cell operation makes of the rows of an image row: of each pixel's window one result.
+
+    Attributes:
+        across, down: pixels of the window.
+        average: the mean of 2**n pixels, else the largest.
+        pixels: results along the row.
+        size: row groups of a pixel.
+        pitch: row groups from a line of the window to the next.
+        advance: row groups from a window to the next.
+    """
+
+    across: int = 1
+    down: int = 1
+    average: bool = False
+    pixels: int = 1
+    size: int = 0
+    pitch: int = 0
+    advance: int = 0
+
+    @property
+    def rounding(self) -> int:
+        """Bits that the sum drops."""
+        return (self.across * self.down).bit_length() - 1 if self.average else 0
+
+
+@dataclass(frozen=True, eq=False)
+class MatrixOp:
+    """Row groups times the columns of one or two segments, or of a row of windows.
+
+    Attributes:
+        rows: spectra (row groups, 4 W, q, k), q the blocks of the segments together; of a
+            convolution those of all lines, those that are left out with them.
         segments: one or two.
         fold: F of this operation.
         weight: first word in the PEs' memories.
@@ -173,6 +248,8 @@ class MatrixOp:
         stream: whose utterance starts zero the state.
         narrow: the rows have A bits, else P.
         release: the last operation that reads the input.
+        windows: the row of windows, if it is one.
+        loads: it brings the weights; others of the same ``weight`` have them.
     """
 
     rows: Integers
@@ -183,11 +260,24 @@ class MatrixOp:
     stream: int
     narrow: bool = False
     release: bool = False
+    windows: Windows | None = None
+    loads: bool = True
+
+    @property
+    def lines(self) -> list[Segment]:
+        """What a pass goes through; of windows the first one's lines."""
+        if self.windows is None:
+            return list(self.segments)
+        (first,), w = self.segments, self.windows
+        return [
+            replace(first, base=first.base + n * w.pitch, edge=w.edges[1] + n * w.pitch)
+            for n in range(w.lines)
+        ]
 
     @property
     def steps(self) -> int:
         """Steps of a pass."""
-        return sum(-(-s.blocks // self.fold) for s in self.segments)
+        return sum(-(-s.blocks // self.fold) for s in self.lines)
 
     def per_pass(self, cfg: CoreConfig) -> int:
         """Row groups of a full pass."""
@@ -204,17 +294,23 @@ class MatrixOp:
         """
         return len(self.segments) == 2 and self.passes(cfg) > 1
 
-    def order(self, cfg: CoreConfig) -> list[tuple[int, Segment]]:
-        """Passes and segments as the PEs go through them."""
-        order = [(n, segment) for n in range(self.passes(cfg)) for segment in self.segments]
+    def order(self, cfg: CoreConfig) -> list[tuple[int, Segment, bool]]:
+        """Passes of all windows, and segments, as the PEs go through them; whether a row ends."""
+        order, windows = [], self.windows or Windows()
+        for n in range(windows.pixels * self.passes(cfg)):
+            away = n // self.passes(cfg) * windows.advance
+            for m, line in enumerate(self.lines, 1):
+                order.append((n, replace(line, base=line.base + away), m == len(self.lines)))
         if self.ahead(cfg):
             order.insert(0, order.pop(2))
         return order
 
     def drains(self, cfg: CoreConfig) -> list[int]:
-        """Groups whose sums leave, pass by pass."""
+        """Groups whose sums leave, pass by pass, window by window."""
         full, rest = divmod(len(self.rows), self.per_pass(cfg))
-        return [self.per_pass(cfg)] * full + [rest] * bool(rest)
+        return ([self.per_pass(cfg)] * full + [rest] * bool(rest)) * (
+            self.windows or Windows()
+        ).pixels
 
     def cycles(self, cfg: CoreConfig) -> int:
         """Cycles that it takes when nothing waits for data.
@@ -226,21 +322,29 @@ class MatrixOp:
     def weights(self, cfg: CoreConfig) -> Integers:
         """Contents of the PEs' memories: (R, passes * steps, k)."""
         passes, per_pass = self.passes(cfg), self.per_pass(cfg)
-        missing, start, parts = passes * per_pass - len(self.rows), 0, {}
-        for segment in self.segments:
-            columns = self.rows[:, :, start : start + segment.blocks]
-            start += segment.blocks
-            padding = (0, missing), (0, 0), (0, -segment.blocks % self.fold), (0, 0)
+        missing, start, parts = passes * per_pass - len(self.rows), 0, list[Integers]()
+        while start < self.rows.shape[2]:
+            blocks = self.segments[len(parts) if self.windows is None else 0].blocks
+            columns = self.rows[:, :, start : start + blocks]
+            start += blocks
+            padding = (0, missing), (0, 0), (0, -blocks % self.fold), (0, 0)
             shape = passes, per_pass, cfg.drain, -1, self.fold, cfg.block_size
-            parts[segment] = np.pad(columns, padding).reshape(shape)
-        ordered = [parts[segment][n] for n, segment in self.order(cfg)]
+            parts.append(np.pad(columns, padding).reshape(shape))
+        ordered = [part[n] for n in range(passes) for part in parts]
+        if self.ahead(cfg):
+            ordered.insert(0, ordered.pop(2))
         steps = np.concatenate(ordered, axis=2)  # per_pass, D, steps, F, k
         return steps.transpose(0, 3, 1, 2, 4).reshape(cfg.n_pe, -1, cfg.block_size)
 
     def encode(self, cfg: CoreConfig, end: bool) -> int:
         """The instruction."""
         first, second = self.segments[0], self.segments[-1]
-        groups = [n * self.fold for n in self.drains(cfg)]
+        groups, w = [n * self.fold for n in self.drains(cfg)], self.windows or Windows()
+        edges = w.edges if self.windows else (0, (1 << address_bits(cfg.column_depth)) - 1)
+        windows = {
+            **{"lines": w.lines - 1, "pitch": w.pitch, "skip": w.skip, "pixels": w.pixels - 1},
+            **{"advance": w.advance, "edge_first": edges[0], "edge_last": edges[1]},
+        }
         values = {
             **{"base0": first.base, "last0": first.last, "source0": first.source},
             **{"base1": second.base, "last1": second.last, "source1": second.source},
@@ -249,7 +353,7 @@ class MatrixOp:
             **{"groups": groups[0] - 1, "groups_last": groups[-1] - 1},
             **{"fold": self.fold.bit_length() - 1, "weight": self.weight},
             **{"shift": self.shift - cfg.accumulator_shift.low, "narrow": self.narrow},
-            **{"stream": self.stream, "release": self.release, "end": end},
+            **{"stream": self.stream, "release": self.release, "end": end, **windows},
         }
         return encode(values, matrix_fields(cfg))
 
@@ -274,6 +378,7 @@ class CellOp:
         peephole: fraction bits that the peephole's product drops, or None.
         store: the lanes give a new state.
         flags: of ``cell_fields``: sigmoid_g, reset_before, reset_only, relu, narrow, biased.
+        pooling: what becomes of an image row; ``blocks`` and ``size`` are those of a pixel.
     """
 
     kind: Kind
@@ -292,10 +397,29 @@ class CellOp:
     peephole: int | None = None
     store: bool = False
     flags: frozenset[str] = frozenset()
+    pooling: Pooling = Pooling()
 
     def iterations(self, cfg: CoreConfig) -> int:
-        """Cycles that it takes at least."""
+        """Cell blocks of a slice, of each pixel."""
         return -(-self.blocks // cfg.slices)
+
+    def results(self, cfg: CoreConfig) -> int:
+        """Cell blocks of a slice that it gives."""
+        return self.pooling.pixels * self.iterations(cfg)
+
+    def reads(self, cfg: CoreConfig) -> list[tuple[int, bool]]:
+        """Row groups as they are waited for, a cell block a cycle; whether it gives a result."""
+        p, step = self.pooling, 4 if self.rotate else 1
+        return [
+            (
+                self.key + x * p.advance + dy * p.pitch + dx * p.size + j // step,
+                (dy, dx) == (p.down - 1, p.across - 1),
+            )
+            for x in range(p.pixels)
+            for j in range(self.iterations(cfg))
+            for dy in range(p.down)
+            for dx in range(p.across)
+        ]
 
     def encode(self, cfg: CoreConfig, produced: bool, end: bool) -> int:
         """The instruction; ``produced``: it gives the frame's last spectra."""
@@ -305,6 +429,12 @@ class CellOp:
         fraction = min(fraction, cfg.preactivation_fraction.high)
         cell = self.cell.fraction_length if self.cell else cfg.cell_fraction.high
         peephole = cfg.peephole_shift.low if self.peephole is None else self.peephole
+        p = self.pooling
+        pooling = {
+            **{"across": p.across - 1, "down": p.down - 1, "average": p.average},
+            **{"half": (1 << p.rounding) >> 1, "rounding": p.rounding, "pixels": p.pixels - 1},
+            **{"size": p.size, "pitch": p.pitch, "advance": p.advance},
+        }
         values = {
             **{name: name in self.flags for name in flags},
             **{f"row{slot}": row for slot, row in enumerate(self.rows)},
@@ -317,7 +447,7 @@ class CellOp:
             "preactivation": cfg.preactivation_fraction.high - fraction,
             "cell": cfg.cell_fraction.high - cell,
             "peephole": peephole - cfg.peephole_shift.low,
-            **{"stream": self.stream, "end": end},
+            **{"stream": self.stream, "end": end, **pooling},
         }
         return encode(values, cell_fields(cfg))
 
@@ -360,8 +490,11 @@ class Program:
 
     @property
     def input_blocks(self) -> int:
-        """Blocks of an input frame."""
-        return -(-self.model.layers[0].input_size // self.cfg.block_size)
+        """Blocks of an input frame, with the padding of an image."""
+        first = self.model.layers[0]
+        if isinstance(first, IntegerConv2d):
+            return input_layout(first).columns
+        return -(-first.input_size // self.cfg.block_size)
 
     @property
     def output_blocks(self) -> int:
@@ -376,9 +509,7 @@ class Program:
     @property
     def block_products(self) -> int:
         """Block products that a frame of one stream needs."""
-        return sum(
-            int(np.prod(m.shape[:2])) for layer in self.model.layers for m in _matrices(layer)
-        )
+        return block_products(self.model)
 
     @property
     def limit(self) -> float:
@@ -417,8 +548,15 @@ class Program:
         return [(unit, words) for unit, words in sections if words]
 
     def _distinct(self) -> list[MatrixOp]:
-        """The operations of stream 0: the others have their weights."""
-        return [op for op in self.matrix if op.stream == 0]
+        """The operations that bring weights."""
+        return [op for op in self.matrix if op.loads]
+
+    def pack_inputs(self, frames: Integers, word_bits: int) -> list[int]:
+        """As :meth:`pack_frames`, images with their padding."""
+        first = self.model.layers[0]
+        if isinstance(first, IntegerConv2d):
+            frames = pad_frames(frames, first)
+        return self.pack_frames(frames, word_bits)
 
     def pack_frames(self, frames: Integers, word_bits: int) -> list[int]:
         """Blocks of frames (time, input_size) in order, as words of that many bits."""
@@ -433,16 +571,17 @@ class Program:
         return np.array(words, np.int64).reshape(-1, self.output_blocks * k)[:, : self.output_size]
 
 
-def _matrices(layer: IntegerLayer) -> list[Integers]:
-    """The block spectra (p, q, k) of a layer."""
-    if isinstance(layer, IntegerPool):
-        return []
-    if isinstance(layer, IntegerLinear | IntegerConv2d):
-        return [layer.W]
-    matrices = [layer.W, layer.U]
-    if isinstance(layer, IntegerLSTM) and layer.projection is not None:
-        matrices.append(layer.projection)
-    return matrices
+def block_products(model: IntegerModel) -> int:
+    """Block products that a frame needs."""
+    total = 0
+    for layer in model.layers:
+        matrices = [shape for shape, _ in layer.tensors().values() if len(shape) == 3]
+        products = sum(rows * columns for rows, columns, _ in matrices)
+        if isinstance(layer, IntegerConv2d):  # of each pixel of the results
+            kernel = layer.geometry.kernel
+            products = products * layer.geometry.seen // (kernel[0] * kernel[1])
+        total += products
+    return total
 
 
 class Units:

@@ -16,7 +16,7 @@ from ernn.quantize.integer import (
 )
 from hdl import published
 from hdl.devices import Device
-from hdl.program import Kind, Program
+from hdl.program import Kind, Program, block_products
 from hdl.schedule import Schedule, latency
 from hdl.sizing import Estimate, estimate, memories
 from hdl.synth import Report, Resources
@@ -88,18 +88,32 @@ def describe(model: IntegerModel) -> list[str]:
 
 def operations(program: Program, steps: Sequence[Sequence[int]]) -> list[Operation]:
     """The matrix operations of a frame whose steps are these cycles."""
-    cfg, rows = program.cfg, []
-    names = [
-        (f"layer {n}: {name}" + f", stream {stream}" * (program.streams > 1), p, q)
-        for n, layer in enumerate(program.model.layers)
-        for name, p, q in layer_products(layer, n == 0)
-        for stream in range(program.streams)
-    ]
-    for (name, p, q), op, cycles in zip(names, program.matrix, steps, strict=True):
-        filled = sum(op.steps * groups * op.fold * cfg.drain for groups in op.drains(cfg))
-        idle = cycles[-1] - cycles[0] + 1 - len(cycles)
-        rows.append(Operation(name, p, q, len(cycles), idle, filled, p * q))
+    cfg, rows, done = program.cfg, [], 0
+    for name, p, q, of_model, count in products(program):
+        ops = program.matrix[done : done + count]
+        cycles = np.concatenate(steps[done : done + count])
+        done += count
+        filled = sum(
+            op.steps * groups * op.fold * cfg.drain for op in ops for groups in op.drains(cfg)
+        )
+        idle = int(cycles[-1] - cycles[0]) + 1 - len(cycles)
+        rows.append(Operation(name, p, q, len(cycles), idle, filled, of_model))
     return rows
+
+
+def products(program: Program) -> list[tuple[str, int, int, int, int]]:
+    """Name, block rows, columns and products, and matrix operations of every matrix product."""
+    found = []
+    for n, layer in enumerate(program.model.layers):
+        for name, p, q in layer_products(layer, n == 0):
+            count, operations = p * q, 1
+            if isinstance(layer, IntegerConv2d):
+                count = block_products(IntegerModel((layer,)))
+                operations = layer.geometry.output[0]
+            for stream in range(program.streams):
+                of_stream = f", stream {stream}" * (program.streams > 1)
+                found.append((f"layer {n}: {name}{of_stream}", p, q, count, operations))
+    return found
 
 
 def facts(
@@ -292,7 +306,8 @@ def draw_timeline(program: Program, path: Path) -> None:
 
     schedule, cfg = Schedule(program), program.cfg
     frame, start, period = schedule.frames[-2], schedule.frames[-2].start, schedule.period
-    names = [op.name for op in operations(program, frame.steps)]
+    names = [name for name, *_, count in products(program) for _ in range(count)]
+    layers = list(dict.fromkeys(names))
     colour = pyplot.get_cmap("tab10")
     figure, (upper, lower) = pyplot.subplots(
         2, sharex=True, figsize=(11, 4.5), height_ratios=(3, 1), layout="constrained"
@@ -303,7 +318,9 @@ def draw_timeline(program: Program, path: Path) -> None:
         groups = np.repeat(op.drains(cfg), op.steps)
         active[np.array(cycles) - start] = groups * op.fold * cfg.drain
         busy += active
-        upper.stairs(active, fill=True, color=colour(n % 10), label=names[n])
+        which = layers.index(names[n])
+        label = names[n] if n == names.index(names[n]) else None
+        upper.stairs(active, fill=True, color=colour(which % 10), label=label)
     upper.set(ylabel="PEs busy", ylim=(0, cfg.n_pe * 1.02), xlim=(0, period))
     upper.set_title(
         f"One frame: {period} cycles, limit {program.limit * program.streams:.0f}, "
@@ -319,6 +336,6 @@ def draw_timeline(program: Program, path: Path) -> None:
     labels = [f"{Kind(kind).name.lower()} {n}" for n, kind in enumerate(kinds)]
     lower.set_yticks(range(len(labels)), labels)
     lower.set(xlabel="cycle", ylabel="cells", ylim=(len(labels) - 0.5, -0.5))
-    figure.legend(loc="outside lower center", ncols=min(3, len(names)), frameon=False)
+    figure.legend(loc="outside lower center", ncols=min(3, len(layers)), frameon=False)
     figure.savefig(path, dpi=150, metadata={"Software": None})
     pyplot.close(figure)

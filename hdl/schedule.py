@@ -6,9 +6,8 @@ cycle of every step. Frames are offered without a pause, or each alone; results 
 
 from dataclasses import dataclass, field
 
-from hdl.delays import ROWS_DELAY, lane_latency, row_lead, rows_delay, spectrum_delay
-from hdl.delays import kinds as kinds_of
-from hdl.program import CellOp, MatrixOp, Program, Source, align
+from hdl.delays import ROWS_DELAY, kinds, lane_latency, row_lead, rows_delay, spectrum_delay
+from hdl.program import CellOp, MatrixOp, Program, Segment, Source, align
 
 FETCH = 4
 """Cycles from one instruction's being taken to the next one's being there."""
@@ -112,7 +111,7 @@ class Schedule:
         """Whether an operation waits for columns that are not laid out yet."""
         return any(
             s.source is Source.CURRENT and (number, s.last) not in self._written
-            for s in op.segments
+            for _, s, _ in op.order(self.program.cfg)
         )
 
     def _input(self, number: int) -> int:
@@ -140,11 +139,10 @@ class Schedule:
         cfg, steps, rows = self.program.cfg, [], []
         self._taken = self._free - 1
         drains, x_end, last = op.drains(cfg), 0, self.program.matrix[-1]
-        for n, segment in op.order(cfg):
-            ends_row = segment is op.segments[-1]
+        for n, segment, ends_row in op.order(cfg):
             for column in range(segment.base, segment.last + 1, op.fold):
                 offered = max(self._free, self._step) if cfg.relaxed else self._free
-                written = self._column(segment.source, column, op.fold, number)
+                written = self._column(op, segment, column, number)
                 cycle = max(offered, written) + cfg.relaxed
                 segment_end = column + op.fold > segment.last
                 if ends_row and segment_end:
@@ -169,36 +167,41 @@ class Schedule:
         frame.steps.append(steps)
         return rows
 
-    def _column(self, source: Source, column: int, fold: int, number: int) -> int:
+    def _column(self, op: MatrixOp, segment: Segment, column: int, number: int) -> int:
         """The first cycle in which a step can take the columns from this one on."""
-        if source is Source.INPUT:
+        if segment.source is Source.INPUT:
             return 0
-        of = number if source is Source.CURRENT else number - 1
-        return max((self._written.get((of, column + n), 0) for n in range(fold)), default=0)
+        of = number if segment.source is Source.CURRENT else number - 1
+        last = column + op.fold - 1
+        if segment.edge is not None:
+            return self._written.get((of, min(last, segment.last, segment.edge)), 0)
+        return max(self._written.get((of, n), 0) for n in range(column, last + 1))
 
     def _cells(self, op: CellOp, rows: list[int], frame: Frame, number: int) -> None:
         """Lay out a cell operation."""
         cfg = self.program.cfg
-        longest = max(lane_latency(kind, cfg) for kind in kinds_of(cfg))
-        cycle, cycles = self._cell_free + cfg.relaxed, []
-        for j in range(op.iterations(cfg)):
-            group = op.key + (j // 4 if op.rotate else j)
+        longest = max(lane_latency(kind, cfg) for kind in kinds(cfg))
+        cycle, cycles = self._cell_free + cfg.relaxed, list[int]()
+        results = op.results(cfg)
+        for group, gives in op.reads(cfg):
             cycle = max(cycle, rows[group] + cfg.relaxed)
-            cycles.append(cycle)
-            given = cycle + 1 + ROWS_DELAY + lane_latency(op.kind, cfg)
-            self._given.add(given)
-            if op.output:
-                frame.output = given
-                left = op.blocks - j * cfg.slices
-                self._leaves.append(max(given + QUEUE, self._output_free))
-                self._output_free = self._leaves[-1] + min(left, cfg.slices)
-            if op.column is not None:
-                end = j == op.iterations(cfg) - 1
-                until = (
-                    align(op.column + op.blocks, cfg) if end else op.column + (j + 1) * cfg.slices
-                )
-                for column in range(op.column + j * cfg.slices, until):
-                    self._written[number, column] = given + 1 + spectrum_delay(cfg)
+            if gives:
+                n = len(cycles)
+                cycles.append(cycle)
+                given = cycle + 1 + ROWS_DELAY + lane_latency(op.kind, cfg)
+                self._given.add(given)
+                if op.output:
+                    frame.output = given
+                    left = op.blocks - n * cfg.slices
+                    self._leaves.append(max(given + QUEUE, self._output_free))
+                    self._output_free = self._leaves[-1] + min(left, cfg.slices)
+                if op.column is not None:
+                    first = op.column + n * cfg.slices
+                    until = first + cfg.slices
+                    if n == results - 1:
+                        until = align(until, cfg)
+                    for column in range(first, until):
+                        self._written[number, column] = given + 1 + spectrum_delay(cfg)
             cycle += 1 + cfg.relaxed
         self._cell_free = cycles[-1] + ROWS_DELAY + longest + 3
         frame.cells.append(cycles)

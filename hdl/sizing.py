@@ -23,7 +23,14 @@ from hdl.compiler import compile_model, configure
 from hdl.config import BLOCK_SIZES, GATES, PEEPHOLES, CoreConfig, address_bits, covering
 from hdl.devices import ECP5, Device, Family
 from hdl.pe import GATHER_INPUTS, OTHER_UNITS
-from hdl.program import Program, cell_fields, load_data_bits, matrix_fields
+from hdl.program import (
+    POOL_BITS,
+    Program,
+    block_products,
+    cell_fields,
+    load_data_bits,
+    matrix_fields,
+)
 from hdl.schedule import Schedule, latency
 from hdl.synth import Resources
 
@@ -143,6 +150,9 @@ def estimate(cfg: CoreConfig, family: Family) -> Estimate:
         "rfft": (W, _rfft(cfg, family)),
         "linear_lane": (W * k, Resources(lut=7 * width, ff=5 * width)),
     }
+    if cfg.images:
+        length = width + POOL_BITS
+        modules["pool_lane"] = W * k, Resources(lut=round(5.4 * length), ff=length)
     if "lstm" in cells:
         modules["lstm_lane"] = W * k, _lstm_lane(cfg)
     if "gru" in cells:
@@ -229,10 +239,10 @@ def _rest(cfg: CoreConfig, stored: Iterable[tuple[Memory, Resources]]) -> Resour
     total = cfg.drain * cfg.sums_bits
     stages = 0 if G == 1 else 1 if G <= GATHER_INPUTS else _tiles(G, GATHER_INPUTS) + 1
     lut = total * _tiles(G - 1, 5) + cfg.drain * cfg.row_bits + 5 * W * cfg.block_bits + 800
-    lut += cfg.fold * cfg.operand_bits * (W > 1)
+    lut += cfg.fold * cfg.operand_bits * (W > 1) + 260 * cfg.images
     ff = total * stages + cfg.drain * cfg.row_bits + (cfg.fold + W) * cfg.operand_bits
     ff += W * (cfg.block_bits + cfg.row_bits) + 3 * load_data_bits(cfg)
-    ff += cfg.block_size * cfg.weight + 850
+    ff += cfg.block_size * cfg.weight + 850 + 270 * cfg.images
     for memory, resources in stored:  # the registers behind them
         registers = memory.name in ("biases", "peepholes", "states")
         ff += memory.count * memory.width * (registers + (resources.lut > 0))
@@ -336,7 +346,7 @@ def smallest(
     models: Sequence[IntegerModel], device: Device, cycles: float, streams: int = 1
 ) -> Design | None:
     """The design of the fewest DSPs, and then LUTs, whose latency is no longer, if there is one."""
-    products, best = block_products(models), None
+    products, best = sum(map(block_products, models)), None
     for n_pe, slices, fold in sizes(device, models[0].layers[0].block_size):
         if products / n_pe > cycles:
             continue
@@ -352,7 +362,7 @@ def smallest(
 
 def fastest(models: Sequence[IntegerModel], device: Device, streams: int = 1) -> Design | None:
     """The design of the shortest latency that fits, of equal ones the smallest, if one fits."""
-    products, best = block_products(models), None
+    products, best = sum(map(block_products, models)), None
     for n_pe, slices, fold in reversed(list(sizes(device, models[0].layers[0].block_size))):
         if best is not None and products / n_pe > best.latency:
             return best
@@ -366,17 +376,6 @@ def fastest(models: Sequence[IntegerModel], device: Device, streams: int = 1) ->
 
 def _cost(found: Design) -> tuple[int, int]:
     return found.resources.dsp, found.resources.lut
-
-
-def block_products(models: Sequence[IntegerModel]) -> int:
-    """Block products of a frame."""
-    return sum(
-        int(np.prod(shape[:2]))
-        for model in models
-        for layer in model.layers
-        for shape, _ in layer.tensors().values()
-        if len(shape) == 3
-    )
 
 
 def choose(

@@ -12,6 +12,7 @@ from hdl.arith import (
     bit,
     bits,
     cut,
+    delay_bit,
     delay_bits,
     join,
     later,
@@ -24,7 +25,17 @@ from hdl.arith import (
     word,
     words,
 )
-from hdl.cell import BIAS_LEAD, STATE_LEAD, cell_state_latency, gru_lane, linear_lane, lstm_lane
+from hdl.cell import (
+    BIAS_LEAD,
+    STATE_LEAD,
+    Pool,
+    cell_state_latency,
+    gru_lane,
+    linear_lane,
+    linear_latency,
+    lstm_lane,
+    pool_lane,
+)
 from hdl.cell_sequencer import CellCommand, cell_sequencer
 from hdl.config import GATES, address_bits
 from hdl.control import Fields, Position, advance, delay_control, fetch
@@ -44,18 +55,21 @@ from hdl.module import module
 from hdl.program import cell_fields
 
 # modules of their own where the core is converted
-lstm_lane, gru_lane, linear_lane = (module(b.func) for b in (lstm_lane, gru_lane, linear_lane))
+lstm_lane, gru_lane = module(lstm_lane.func), module(gru_lane.func)
+linear_lane, pool_lane = module(linear_lane.func), module(pool_lane.func)
 
 
 class Given:
     """A cell block in each slice, as the lanes give it: ``last`` of its operation.
 
     Relaxed, ``valid_soon`` and ``last_soon`` tell of it a cycle before; else they are the same.
+    ``ragged_soon`` comes with them: it is the last of a vector or a pixel.
     """
 
     def __init__(self, cfg):
         self.valid, self.last = bit(), bit()
         self.valid_soon, self.last_soon = later([self.valid, self.last], cfg.relaxed)
+        self.ragged_soon = bit() if cfg.images else self.last_soon
         self.blocks = [bits(cfg.row_bits) for _ in range(cfg.slices)]
 
 
@@ -99,13 +113,22 @@ def cells(clk, rst, loaded, tags, rows, fresh, frame, op, given, cfg):
 
     valids = {kind: bit() for kind in used}
     lasts = {kind: bit() for kind in used}
+    raggeds = {kind: bit() for kind in used}
+    pool = Pool()
     stores = {kind: bit() for kind in used if kind != LINEAR}
     control = []
     for kind in used:
         of_kind, last_of_kind = bit(), bit()
         latency = ROWS_DELAY + unit_latency(kind, cfg)
+        if cfg.images:
+            ragged = bit()
+            control += [
+                select_gives(command, op, of_kind, last_of_kind, ragged, kind),
+                delay_control(clk, rst, ragged, raggeds[kind], latency),
+            ]
+        else:
+            control.append(select_kind(command, op, of_kind, last_of_kind, kind))
         control += [
-            select_kind(command, op, of_kind, last_of_kind, kind),
             delay_control(clk, rst, of_kind, valids[kind], latency),
             delay_control(clk, rst, last_of_kind, lasts[kind], latency),
         ]
@@ -131,6 +154,14 @@ def cells(clk, rst, loaded, tags, rows, fresh, frame, op, given, cfg):
         limits(clk, fmt, cfg),
         formats(op, fmt),
     ]
+    if cfg.images:
+        latency = ROWS_DELAY + linear_latency(cfg)
+        control += [
+            any_of(list(raggeds.values()), given.ragged_soon),
+            delay_control(clk, rst, command.valid, pool.valid, latency),
+            delay_bit(clk, command.first, pool.first, latency),
+            pool_format(op, pool),
+        ]
     if cfg.relaxed:
         control += [
             delay_control(clk, rst, given.valid_soon, given.valid, 1),
@@ -156,9 +187,10 @@ def cells(clk, rst, loaded, tags, rows, fresh, frame, op, given, cfg):
             fresh_late,
             stored,
             w_state,
-            given.last_soon,
+            given.ragged_soon,
             op,
             fmt,
+            pool,
             given.blocks[w],
             cfg,
         )
@@ -204,6 +236,32 @@ def select_kind(command, op, valid, last, kind):
         last.next = command.valid and command.last and op.kind == kind
 
     return compare
+
+
+@block
+def select_gives(command, op, valid, last, ragged, kind):
+    """As :func:`select_kind`, of what gives a result. No register."""
+
+    @always_comb
+    def compare():
+        valid.next = command.valid and command.gives and op.kind == kind
+        last.next = command.valid and command.last and op.kind == kind
+        ragged.next = command.valid and command.gives and command.ragged and op.kind == kind
+
+    return compare
+
+
+@block
+def pool_format(op, pool):
+    """What an operation says about its pool. No register."""
+
+    @always_comb
+    def wire():
+        pool.average.next = op.average
+        pool.half.next = op.half
+        pool.rounding.next = op.rounding
+
+    return wire
 
 
 @block
@@ -266,9 +324,10 @@ def cell_slice(
     fresh,
     stored,
     w_state,
-    last,
+    ragged,
     op,
     fmt,
+    pool,
     result,
     cfg,
 ):
@@ -281,8 +340,8 @@ def cell_slice(
         r_bias, no_bias : which biases; whether they are zero
         command, fresh : which peepholes and states; whether these are zero, a cycle later
         stored, w_state : the lanes give new states
-        last : the lanes give the words of the operation's last blocks
-        op, fmt : the operation and its formats
+        ragged : the lanes give the last words of a vector or a pixel
+        op, fmt, pool : the operation and its formats
         result : a block of k words of cfg.row_length bits
     """
     k, depth = cfg.block_size, cfg.cell_depth
@@ -345,6 +404,7 @@ def cell_slice(
                 new_states[n],
                 op,
                 fmt,
+                pool,
                 partial,
                 results[n],
                 n,
@@ -357,16 +417,16 @@ def cell_slice(
             join(new_states, new_state),
             memory(clk, stored, w_state, new_state, command.state, state, depth, fresh),
         ]
-    return logic, join(results, result), last_of_frame(last, op, partial, w)
+    return logic, join(results, result), last_of_vector(ragged, op, partial, w)
 
 
 @block
-def last_of_frame(last, op, partial, w):
+def last_of_vector(ragged, op, partial, w):
     """Whether a slice gives a vector's last block, which may be ragged. No register."""
 
     @always_comb
     def compare():
-        partial.next = last and op.blocks == w
+        partial.next = ragged and op.blocks == w
 
     return compare
 
@@ -390,12 +450,13 @@ def rotate(clk, lane0, lane1, lane2, lane3, turn, slot):
 
 
 @block
-def lane(clk, gates, peepholes, state, new_state, op, fmt, partial, result, n, cfg):
+def lane(clk, gates, peepholes, state, new_state, op, fmt, pool, partial, result, n, cfg):
     """Word n of a cell block: the lanes of every kind beside each other, and the choice."""
     outputs, states, chosen = {LINEAR: word(cfg.row_length)}, {}, word(cfg.row_length)
-    logic = [
-        linear_lane(clk, gates[0], gates[GATES], outputs[LINEAR], fmt, cfg),
-    ]
+    value = word(cfg.row_length) if cfg.images else outputs[LINEAR]
+    logic = [linear_lane(clk, gates[0], gates[GATES], value, fmt, cfg)]
+    if cfg.images:
+        logic.append(pool_lane(clk, value, outputs[LINEAR], pool))
     if "lstm" in cfg.cells:
         outputs[LSTM], states[LSTM] = word(cfg.activation), word(cfg.cell)
         c_i = word(cfg.cell)

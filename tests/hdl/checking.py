@@ -1,5 +1,6 @@
 """What the tests of the data path share: vectors, and one check in all simulators."""
 
+import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,7 @@ from hdl.arith import bit, bits, join
 from hdl.module import convert
 from hdl.program import pack
 from hdl.synth import synthesize
-from hdl.tools import lint, run_icarus, run_myhdl, run_tool, run_vectors
+from hdl.tools import find_verilator, lint, run_icarus, run_myhdl, run_tool, run_vectors
 
 
 def extremes(shape, length):
@@ -209,3 +210,14 @@ def check(cases, folder, simulators=("myhdl", "verilator")):
             what = f"{simulator}: {case.function.__name__} {name} {case.parameters}"
             assert not wrong, f"{what}: {len(wrong)} of {len(got)} wrong, the first at {wrong[0]}"
             low += length
+
+
+def make(folder, target):
+    """Run a target of a converted folder's Makefile."""
+    tool, environment = find_verilator()
+    return subprocess.run(
+        ["make", "-C", folder, target, f"VERILATOR={tool}"],
+        capture_output=True,
+        text=True,
+        env=environment,
+    )

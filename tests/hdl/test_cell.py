@@ -13,7 +13,9 @@ from ernn.fixed import CellFormats, FixedPoint
 from hdl.arith import bit, bits, word
 from hdl.cell import (
     BIAS_LEAD,
+    POOL_LATENCY,
     STATE_LEAD,
+    Pool,
     cell_state_latency,
     gru_lane,
     gru_latency,
@@ -21,9 +23,11 @@ from hdl.cell import (
     linear_latency,
     lstm_lane,
     lstm_latency,
+    pool_lane,
 )
 from hdl.config import CoreConfig, Span
 from hdl.formats import Format, limits
+from hdl.program import POOL_BITS
 
 CELLS = "lstm", "peephole", "gru"
 CONFIGS = [
@@ -270,6 +274,45 @@ def linear_case(cfg, *runs):
     return case(linear_alone, ports, cfg, runs)
 
 
+@block
+def pool_alone(clk, y, valid, first, average, half, rounding, pooled):
+    """A pool whose controls come over ports."""
+    pool = Pool()
+    pool.valid, pool.first, pool.average = valid, first, average
+    pool.half, pool.rounding = half, rounding
+    return pool_lane(clk, y, pooled, pool)
+
+
+def pool_case(length, count=60):
+    """Windows of all sizes, extreme contents among them, with pauses inside and between them."""
+    rng, lowest, highest = np.random.default_rng(0), -(1 << (length - 1)), (1 << (length - 1)) - 1
+    names = "y", "valid", "first", "average", "half", "rounding"
+    inputs, expected = {name: [] for name in names}, []
+    for n in range(count):
+        average = bool(n % 2)
+        size = 1 << rng.integers(0, POOL_BITS + 1) if average else rng.integers(1, 20)
+        rounding = int(size).bit_length() - 1 if average else 0
+        ends = (lowest, highest, None, None)[n // 2 % 4]
+        values = rng.integers(lowest, highest + 1, size) if ends is None else np.full(size, ends)
+        result = fixed.shift_round(values.sum(), rounding) if average else values.max()
+        pauses = rng.integers(0, 3, size + 1)
+        pauses[-1] += 1  # the controls stay until the result is out
+        for place, pause in enumerate(pauses):
+            for value_comes in (False,) * int(pause) + (True,) * int(place < size):
+                what = rng.integers(lowest, highest + 1), False, rng.random() < 0.5
+                if value_comes:
+                    what = values[place], True, place == 0
+                controls = average, (1 << rounding) >> 1, rounding
+                for name, signal in zip(names, (*what, *controls), strict=True):
+                    inputs[name].append(int(signal))
+                expected.append(None)
+        expected[-1 - int(pauses[-1])] = int(result)
+    ports = {"y": word(length), "pooled": word(length), "half": bits(POOL_BITS)}
+    ports |= {name: bit() for name in ("valid", "first", "average")}
+    ports["rounding"] = bits(POOL_BITS.bit_length())
+    return Case(pool_alone, ports, {}, inputs, {"pooled": expected}, POOL_LATENCY)
+
+
 def lstm_settings(cfg):
     """All fraction lengths with each other; shifts and the unit of g in turn, all of them."""
     fractions = list(product(cfg.preactivation_fraction.values, cfg.cell_fraction.values))
@@ -293,7 +336,8 @@ def in_every_format(cfg):
 
 def test_in_every_format(tmp_path):
     configs = CONFIGS + PLAIN + RELAXED + CUT
-    check([c for cfg in configs for c in in_every_format(cfg)], tmp_path, ["verilator"])
+    cases = [c for cfg in configs for c in in_every_format(cfg)]
+    check([*cases, pool_case(8), pool_case(16, 200)], tmp_path, ["verilator"])
 
 
 def small():
@@ -314,6 +358,7 @@ def small():
         ),
         linear_case(cfg, linear_run(cfg, relu=True, narrow=True)),
         linear_case(one, linear_run(one, relu=False, narrow=False)),
+        pool_case(10),
     ]
 
 
@@ -332,10 +377,13 @@ LANES = [  # of 16 bits, weights of 12, with what makes their controls: DSPs and
     (lambda: lstm_case(PLAIN[0], lstm_run(PLAIN[0], 12, 12, 15)), 8, 818),
     (lambda: gru_case(CONFIGS[0], gru_run(CONFIGS[0], 12)), 5, 547),
     (lambda: linear_case(CONFIGS[0], linear_run(CONFIGS[0], relu=True, narrow=True)), 0, 84),
+    (lambda: pool_case(16), 0, 129),
 ]
 
 
-@pytest.mark.parametrize(("make", "dsp", "lut"), LANES, ids=["peephole", "lstm", "gru", "linear"])
+@pytest.mark.parametrize(
+    ("make", "dsp", "lut"), LANES, ids=["peephole", "lstm", "gru", "linear", "pool"]
+)
 def test_resources(make, dsp, lut, tmp_path):
     found = resources([make()], tmp_path)
     assert found.dsp == dsp

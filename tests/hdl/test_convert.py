@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from checking import make
 from layers import expected, formats, random_frames, random_layer, random_linear
 from safetensors.numpy import save_file
 
@@ -21,7 +22,7 @@ from hdl.image import Error, check_image, signature
 from hdl.program import unpack
 from hdl.schedule import Schedule
 from hdl.simulate import Simulator
-from hdl.tools import SimulationError, find_verilator, lint
+from hdl.tools import SimulationError, lint
 
 N_PE = 4
 LENGTHS = 12, 12, 14, 14
@@ -73,16 +74,6 @@ def exported(bundle_folder, tmp_path_factory):
 def folder(exported, tmp_path):
     """A copy to change."""
     return shutil.copytree(exported, tmp_path / "copy")
-
-
-def make(folder, target):
-    tool, environment = find_verilator()
-    return subprocess.run(
-        ["make", "-C", folder, target, f"VERILATOR={tool}"],
-        capture_output=True,
-        text=True,
-        env=environment,
-    )
 
 
 def passes(folder, target):
