@@ -20,13 +20,18 @@ def python(folder: Path, *command: str) -> str:
 
 
 def test_every_snippet_is_run_here() -> None:
-    assert len(SNIPPETS) == 2
+    assert len(SNIPPETS) == 3
 
 
 def test_any_model_is_compressed_stored_and_given_back(tmp_path: Path) -> None:
     table = python(tmp_path, "-W", "error", "-c", SNIPPETS[1])
     assert "| 3 | CirculantLinear | 500 x 11520 | 8 |" in table
     assert (tmp_path / "small.safetensors").is_file()
+
+
+def test_a_network_of_images_is_quantized(tmp_path: Path) -> None:
+    said = python(tmp_path, "-W", "error", "-c", SNIPPETS[2])
+    assert re.fullmatch(r"\d+ cycles an image\n", said)
 
 
 def test_snippet_runs_and_its_bundle_converts(tmp_path: Path) -> None:

@@ -144,8 +144,7 @@ def markdown(settings: Settings, summary: dict[str, Any], results: dict[str, Res
         [
             f"# Results: {summary['corpus']} corpus, seed {summary['seed']}",
             "",
-            f"{datetime.now(UTC):%Y-%m-%d}, commit {commit()}, {machine()}. "
-            f"Command: `{' '.join(['python', *sys.argv])}`.",
+            provenance(),
             "",
             f"{prepare['note']} Utterances of train, dev and test: {sizes}.".lstrip(),
             "",
@@ -222,6 +221,14 @@ def scoring(settings: Settings) -> str:
 
 
 EXAMPLE = ("reference", "float", "integer", "rtl")
+
+
+def provenance() -> str:
+    """Return what a report says of itself: date, commit, machine and command."""
+    return (
+        f"{datetime.now(UTC):%Y-%m-%d}, commit {commit()}, {machine()}. "
+        f"Command: `{' '.join(['python', *sys.argv])}`."
+    )
 
 
 def commit() -> str:

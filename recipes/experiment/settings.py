@@ -5,7 +5,7 @@ A run keeps its own, :func:`remember`, so that what works on the folder of a run
 
 import json
 import tomllib
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -114,9 +114,9 @@ def read_settings(path: Path, seed: int | None, corpus: type[C]) -> tuple[C, Set
         FileNotFoundError: there is no such file.
         ValueError: it is not TOML, or a table or a key is missing, unknown or of a wrong type.
     """
-    content = _content(path)
+    content = content_of(path)
     try:
-        own = _table(corpus, content, "corpus")
+        own = table_of(corpus, content, "corpus")
         return own, _settings(
             content | {"seed": content["seed"] if seed is None else seed}, own.phone_set
         )
@@ -126,9 +126,39 @@ def read_settings(path: Path, seed: int | None, corpus: type[C]) -> tuple[C, Set
         raise ValueError(f"{path}: {error}") from None
 
 
+def tables(path: Path, cls: type[T], given: dict[str, Any]) -> T:
+    """Read a TOML file into a dataclass whose fields are numbers and dataclasses, a table each.
+
+    Args:
+        path: the file.
+        cls: the dataclass.
+        given: replaces values outside the tables.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is not TOML, or a table or a key is missing, unknown or of a wrong type.
+    """
+    content = content_of(path) | given
+    types = {field.name: field.type for field in fields(cls)}  # type: ignore[arg-type]
+    try:
+        if rest := content.keys() - types.keys():
+            raise ValueError(f"unknown table {min(rest)!r}")
+        built = {
+            name: table_of(kind, content, name)
+            if isinstance(kind, type) and is_dataclass(kind)
+            else content[name]
+            for name, kind in types.items()
+        }
+        return cls(**built)
+    except KeyError as error:
+        raise ValueError(f"{path}: no {error}") from None
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
 def remember(out: Path, path: Path, settings: Settings) -> None:
     """Keep the settings of a run, ``path`` with its bases, in its folder."""
-    content = _content(path) | {"seed": settings.seed, "phones": settings.phones.symbols}
+    content = content_of(path) | {"seed": settings.seed, "phones": settings.phones.symbols}
     with atomic(out / REMEMBERED) as new:
         new.write_text(json.dumps(content, indent=1) + "\n")
 
@@ -159,14 +189,14 @@ def _settings(content: dict[str, Any], phones: PhoneSet) -> Settings:
         KeyError: there is no such table.
         ValueError: a table or a key is unknown or of a wrong type.
     """
-    seed, features = content["seed"], _table(FeatureConfig, content, "features")
+    seed, features = content["seed"], table_of(FeatureConfig, content, "features")
     bands = {"bands": features.frame_size}
     augment: dict[str, Any] = {
-        "spec_augment": _table(SpecAugment, content, "spec_augment", **bands)
+        "spec_augment": table_of(SpecAugment, content, "spec_augment", **bands)
     }
     if "perturbation" in content:
         stacked = bands | {"subsample": features.subsample}
-        augment["perturbation"] = _table(Perturbation, content, "perturbation", **stacked)
+        augment["perturbation"] = table_of(Perturbation, content, "perturbation", **stacked)
     known = {field.name for field in fields(Settings)} - {"phones"} | augment.keys() | {"corpus"}
     if rest := content.keys() - known:
         raise ValueError(f"unknown table {min(rest)!r}")
@@ -175,15 +205,15 @@ def _settings(content: dict[str, Any], phones: PhoneSet) -> Settings:
         seed=seed,
         phones=phones,
         features=features,
-        model=_table(ModelConfig, content, "model", **shape),
-        train=_table(TrainConfig, content, "train", seed=seed, **augment),
-        compress=_table(Compress, content, "compress"),
-        quantize=_table(Quantize, content, "quantize"),
-        hardware=_table(Hardware, content, "hardware"),
+        model=table_of(ModelConfig, content, "model", **shape),
+        train=table_of(TrainConfig, content, "train", seed=seed, **augment),
+        compress=table_of(Compress, content, "compress"),
+        quantize=table_of(Quantize, content, "quantize"),
+        hardware=table_of(Hardware, content, "hardware"),
     )
 
 
-def _content(path: Path, *above: Path) -> dict[str, Any]:
+def content_of(path: Path, *above: Path) -> dict[str, Any]:
     """Read a TOML file over the one that it names as its ``base``, if it does: table by table."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such settings file")
@@ -196,14 +226,14 @@ def _content(path: Path, *above: Path) -> dict[str, Any]:
     base = content.pop("base", None)
     if base is None:
         return content
-    merged = _content(path.parent / str(base), path, *above)
+    merged = content_of(path.parent / str(base), path, *above)
     for name, value in content.items():
         both = isinstance(value, dict) and isinstance(merged.get(name), dict)
         merged[name] = merged[name] | value if both else value
     return merged
 
 
-def _table(cls: type[T], content: dict[str, Any], name: str, **given: Any) -> T:
+def table_of(cls: type[T], content: dict[str, Any], name: str, **given: Any) -> T:
     """Build a dataclass from the table ``name`` and from what is ``given``."""
     table = content[name]
     if not isinstance(table, dict):

@@ -16,6 +16,7 @@ from hdl.program import Program
 from hdl.simulate import Run
 from recipes.experiment import hardware
 from recipes.experiment.settings import read_settings, remember
+from recipes.mnist import hardware as mnist
 from recipes.timit.run import Corpus
 
 DEFAULT = Path(__file__).parents[2] / "recipes" / "timit" / "default.toml"
@@ -51,9 +52,10 @@ def write_no_accelerator(program: Program, utterances: Sequence[Integers], folde
 def no_tools() -> Iterator[None]:
     """Without conversion, Verilator and Yosys, which take a minute; the slow tests have them."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(hardware, "Simulator", SoftwareSimulator)
-        patch.setattr(hardware, "write_accelerator", write_no_accelerator)
-        patch.setattr(hardware, "synthesize_folder", lambda folder: NoReport())
+        for module in (hardware, mnist):
+            patch.setattr(module, "Simulator", SoftwareSimulator)
+            patch.setattr(module, "write_accelerator", write_no_accelerator)
+            patch.setattr(module, "synthesize_folder", lambda folder: NoReport())
         yield
 
 

@@ -1,0 +1,1 @@
+"""Handwritten digits: networks of images, compressed, quantized, and run by the accelerator."""

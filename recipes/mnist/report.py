@@ -1,0 +1,79 @@
+"""results.json and RESULTS.md."""
+
+import json
+from pathlib import Path
+
+from ernn.files import atomic
+from recipes.experiment.report import provenance
+from recipes.experiment.stage import Result
+from recipes.mnist.settings import Settings
+
+
+def write(out: Path, settings: Settings, results: dict[str, Result]) -> Result:
+    """Write the report next to the stages; its text is returned too."""
+    text = markdown(settings, results)
+    with atomic(out / "results.json") as new:
+        new.write_text(json.dumps({"seed": settings.seed, **results}, indent=1) + "\n")
+    with atomic(out / "RESULTS.md") as new:
+        new.write_text(text)
+    return {"text": text}
+
+
+def markdown(settings: Settings, results: dict[str, Result]) -> str:
+    """The report."""
+    prepare, integer, rtl = (results[name] for name in ("prepare", "quantize", "hardware"))
+    used, words = rtl["resources"], settings.words
+    counts = " / ".join(f"{n:,}" for n in prepare["images"].values())
+    k = settings.network.block_size
+    rows = {"LeNet-5, dense": results["dense"], f"block-circulant, k = {k}": results["circulant"]}
+    networks = [
+        f"| {name} | {r['parameters']:,} | {r['multiplications']:,} | {accuracies(r)} |"
+        for name, r in rows.items()
+    ]
+    lengths = f"weights of {words.weight} bits, activations of {words.activation}"
+    seconds = ", ".join(f"{name} {r['seconds']:.0f}" for name, r in results.items())
+    core = {
+        "images": f"{rtl['images']:,}",
+        "words compared": f"{rtl['words']:,}",
+        "mismatches": rtl["mismatches"],
+        "test": f"{rtl['test']:.2f}",
+        "cycles an image": f"{rtl['cycles']:.0f}",
+        "latency": rtl["latency"],
+        "limit": f"{rtl['limit']:.0f}",
+        "images/s at 200 MHz": f"{2e8 / rtl['cycles']:,.0f}",
+        "DSP": used["dsp"],
+        "BRAM36": f"{used['bram36']:g}",
+        "LUT": f"{used['lut']:,}",
+        "FF": f"{used['ff']:,}",
+    }
+    return "\n".join(
+        [
+            f"# Results: {prepare['corpus']}, seed {settings.seed}",
+            "",
+            provenance(),
+            "",
+            f"Images of train, dev and test: {counts}. Accuracies in %.",
+            "",
+            "| network | parameters | multiplications an image | dev | test |",
+            "|---|---|---|---|---|",
+            *networks,
+            f"| the same in integers, {lengths} | | | {accuracies(integer)} |",
+            "",
+            f"## The accelerator: {rtl['n_pe']} PEs",
+            "",
+            "Cycles are simulated (Verilator), from image to image; latency is that of a lone one. "
+            "Limit: block products by PEs. Resources are those of Yosys for xc7.",
+            "",
+            f"| {' | '.join(core)} |",
+            "|---" * len(core) + "|",
+            f"| {' | '.join(map(str, core.values()))} |",
+            "",
+            f"Seconds: {seconds}.",
+            "",
+        ]
+    )
+
+
+def accuracies(result: Result) -> str:
+    """The cells of dev and test."""
+    return f"{result['dev']:.2f} | {result['test']:.2f}"

@@ -1,0 +1,110 @@
+"""Handwritten digits, from PyTorch to Verilog: MNIST, or scikit-learn's, which need no file.
+
+Stages: prepare, dense, circulant, quantize, hardware, report. Each keeps its result below
+``--out``: a second run does only what is missing.
+"""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from recipes.experiment import command
+from recipes.experiment.stage import Result, Stage, run_stages
+
+HERE = Path(__file__).parent
+StageName = Literal["prepare", "dense", "circulant", "quantize", "hardware", "report"]
+
+
+@dataclass
+class Options:
+    """Digit recognition from images to Verilog."""
+
+    data: Path | None = None
+    """Folder of MNIST's four IDX files; default: scikit-learn's digits."""
+    out: Path = Path("exp/mnist")
+    """Folder of everything that is written."""
+    config: Path | None = None
+    """Settings: every hyper-parameter; default: mnist.toml with --data, else default.toml."""
+    start: Annotated[StageName | None, tyro.conf.arg(name="from")] = None
+    """Repeat this stage and all after it."""
+    seed: int | None = None
+    """Replaces the seed of the settings."""
+
+
+def run(options: Options) -> None:
+    """Run what is missing and print the report.
+
+    Raises:
+        ValueError, FileNotFoundError: an option or a file is not as it must be.
+    """
+    import torch  # when the options are parsed: it is slow
+    from torch import nn
+
+    from data_prep import mnist
+    from recipes.mnist import hardware, networks, report
+    from recipes.mnist.settings import read_settings
+    from recipes.mnist.training import trained
+
+    config = options.config or HERE / ("mnist.toml" if options.data else "default.toml")
+    settings, out = read_settings(config, options.seed), options.out
+    data = mnist.mnist(options.data) if options.data else mnist.sklearn_digits(settings.seed)
+    torch.set_num_threads(1)  # the tensors are small: more threads cost more than they give
+
+    def prepare(folder: Path, results: dict[str, Result]) -> Result:
+        name = "MNIST" if options.data else "scikit-learn's digits"
+        return {"corpus": name, "images": {split: len(part) for split, part in data.items()}}
+
+    def learn(folder: Path, network: nn.Sequential) -> Result:
+        return trained(network, data, settings.train, settings.seed, folder / "model.safetensors")
+
+    def circulant() -> nn.Sequential:
+        torch.manual_seed(settings.seed)
+        return networks.circulant(settings.network.block_size, settings.network.channels)
+
+    def dense() -> nn.Sequential:
+        torch.manual_seed(settings.seed)
+        return networks.lenet5()
+
+    def quantize(folder: Path, results: dict[str, Result]) -> Result:
+        network = networks.load(circulant(), out / "circulant" / "model.safetensors")
+        return hardware.quantize(network, data, settings.words, folder)
+
+    def simulate(folder: Path, results: dict[str, Result]) -> Result:
+        at = out / "quantize" / "bundle"
+        return hardware.simulate(folder, circulant()[0], data["test"], settings.core, at)
+
+    def accuracy(result: Result) -> str:
+        return f"test {result['test']:.2f} %"
+
+    stages = [
+        Stage(
+            "prepare",
+            prepare,
+            [str(options.data), settings.seed],
+            lambda r: f"{r['corpus']}, {' / '.join(map(str, r['images'].values()))} images",
+        ),
+        Stage("dense", lambda f, _: learn(f, dense()), asdict(settings.train), accuracy),
+        Stage("circulant", lambda f, _: learn(f, circulant()), settings.network, accuracy),
+        Stage("quantize", quantize, settings.words, accuracy),
+        Stage(
+            "hardware",
+            simulate,
+            settings.core,
+            lambda r: (
+                f"{r['images']} images, {r['mismatches']} mismatches, {r['cycles']:.0f} cycles"
+            ),
+        ),
+        Stage(
+            "report",
+            lambda folder, results: report.write(out, settings, results),
+            None,
+            lambda r: f"see {out / 'RESULTS.md'}",
+        ),
+    ]
+    print(run_stages(stages, out, options.start)["report"]["text"])
+
+
+if __name__ == "__main__":
+    command.main(Options, run)

@@ -1,0 +1,56 @@
+"""Every hyper-parameter of the recipe."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from recipes.experiment.settings import tables
+from recipes.mnist.training import Train
+
+
+@dataclass(frozen=True)
+class Network:
+    """The table ``[network]``: the block-circulant network."""
+
+    block_size: int
+    channels: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Words:
+    """The table ``[words]``: word lengths, and images that choose the fractions."""
+
+    weight: int
+    activation: int
+    preactivation: int
+    calibration_images: int
+
+
+@dataclass(frozen=True)
+class Core:
+    """The table ``[core]``: the accelerator, and how many test images go through it."""
+
+    n_pe: int
+    slices: int
+    fold: int
+    images: int
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All tables of the file."""
+
+    seed: int
+    train: Train
+    network: Network
+    words: Words
+    core: Core
+
+
+def read_settings(path: Path, seed: int | None) -> Settings:
+    """Read a TOML file; ``seed`` replaces its own.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is not TOML, or a table or a key is missing, unknown or of a wrong type.
+    """
+    return tables(path, Settings, {} if seed is None else {"seed": seed})

@@ -1,0 +1,107 @@
+"""The recipe of handwritten digits, on scikit-learn's."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from ernn import bundle
+from recipes.experiment import command
+from recipes.mnist import run
+from recipes.mnist.run import Options
+
+STAGES = ["prepare", "dense", "circulant", "quantize", "hardware", "report"]
+SMALL = """
+base = "{default}"
+[train]
+epochs = {epochs}
+[network]
+channels = [16, 16]
+[core]
+images = 20
+"""
+
+
+def write_settings(folder: Path, epochs: int = 4) -> Path:
+    path = folder / "small.toml"
+    path.write_text(SMALL.format(default=run.HERE / "default.toml", epochs=epochs))
+    return path
+
+
+def results_of(out: Path) -> dict:
+    return json.loads((out / "results.json").read_text())
+
+
+def test_all_stages_and_then_none(no_tools: None, tmp_path: Path, capsys) -> None:
+    options = Options(out=tmp_path / "out", config=write_settings(tmp_path), seed=3)
+    run.run(options)
+    said, results = capsys.readouterr().out, results_of(options.out)
+    assert results["seed"] == 3
+    assert results["prepare"]["images"] == {"train": 1257, "dev": 180, "test": 360}
+    assert results["circulant"]["test"] > 30  # a tenth is chance
+    assert results["dense"]["test"] > 90
+    assert results["dense"]["parameters"] == 431_080
+    assert abs(results["quantize"]["test"] - results["circulant"]["test"]) < 2
+    rtl = results["hardware"]
+    assert (rtl["images"], rtl["words"], rtl["mismatches"]) == (20, 200, 0)
+    report = (options.out / "RESULTS.md").read_text()
+    assert f"| {rtl['cycles']:.0f} |" in report
+    assert report in said
+    model = bundle.load(options.out / "quantize" / "bundle")
+    assert [layer.kind for layer in model.layers] == ["conv2d", "pool", "conv2d", "linear"]
+
+    run.run(options)
+    again = capsys.readouterr().out
+    assert again.count("(already there)") == len(STAGES)
+
+
+def test_another_setting_repeats_what_depends_on_it(no_tools: None, tmp_path: Path, capsys) -> None:
+    options = Options(out=tmp_path / "out", config=write_settings(tmp_path, epochs=1))
+    run.run(options)
+    options.config.write_text(options.config.read_text().replace("images = 20", "images = 30"))
+    capsys.readouterr()
+    run.run(options)
+    assert capsys.readouterr().out.count("(already there)") == STAGES.index("hardware")
+    assert results_of(options.out)["hardware"]["images"] == 30
+
+
+@pytest.mark.slow
+def test_the_rtl_gives_the_integers(tmp_path: Path) -> None:
+    options = Options(out=tmp_path / "out", config=write_settings(tmp_path))
+    run.run(options)
+    rtl = results_of(options.out)["hardware"]
+    assert rtl["mismatches"] == 0
+    assert rtl["limit"] < rtl["cycles"] < rtl["latency"]
+    assert rtl["resources"]["dsp"] > 16 * 11
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--data", "nowhere"], "nowhere: no train-images-idx3-ubyte"),
+        (["--config", "nowhere.toml"], "nowhere.toml: no such settings file"),
+    ],
+)
+def test_bad_input_gets_one_line(arguments, message, monkeypatch, capsys, tmp_path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["run.py", *arguments])
+    with pytest.raises(SystemExit) as stopped:
+        command.main(Options, run.run)
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err.startswith(f"error: {message}")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("[cores]", "unknown table 'cores'"),
+        ("[core]\nn_pe = 1.5", r"\[core\] n_pe is 1.5; it must be int"),
+        ("[train]\nepochs = 0", r"\[train\] epochs is 0; it must be 1 or more"),
+    ],
+)
+def test_bad_settings_are_named(line: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "bad.toml"
+    path.write_text(f'base = "{run.HERE / "default.toml"}"\n{line}\n')
+    with pytest.raises(ValueError, match=message):
+        run.run(Options(out=tmp_path / "out", config=path))
