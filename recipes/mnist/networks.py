@@ -35,17 +35,17 @@ def circulant(block_size: int, channels: tuple[int, int]) -> nn.Sequential:
     """A block-circulant network for the core: patches, two convolutions, and classes.
 
     A patch of 4 x 4 pixels is a pixel of 16 channels, so that the first convolution has whole
-    blocks to work on. The second one sees all that the pool leaves.
+    blocks to work on. The second one sees the whole image: it is a fully connected layer that
+    reads pixels as they lie in the core's memory.
     """
     first, second = channels
-    side = 28 // PATCH // 2  # behind the pool
+    side = 28 // PATCH
     return nn.Sequential(
         nn.PixelUnshuffle(PATCH),
         nn.Sequential(
             CirculantConv2d(PATCH * PATCH, first, 3, block_size, padding=1),
             BlockBatchNorm(first, block_size),
             nn.ReLU(),
-            nn.MaxPool2d(2),
             CirculantConv2d(first, second, side, block_size),
             BlockBatchNorm(second, block_size),
             nn.ReLU(),

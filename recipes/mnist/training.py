@@ -26,7 +26,7 @@ class Train:
     batch_size: int
     learning_rate: float  # the highest; rises over a fifth of the batches, then falls to 0
     weight_decay: float
-    shift: int  # pixels that a batch of images is moved at most, to either side and up or down
+    shift: int  # pixels that an image is moved at most, to either side and up or down
     smoothing: float  # of the labels
 
     def __post_init__(self) -> None:
@@ -95,11 +95,15 @@ def fit(model: nn.Module, images: Images, config: Train, seed: int, label: str) 
 
 
 def shifted(x: Tensor, most: int, random: torch.Generator) -> Tensor:
-    """Move images (N, 1, height, width), all alike, by up to ``most`` pixels; zeros come in."""
-    height, width = x.shape[2:]
-    top, left = torch.randint(0, 2 * most + 1, (2,), generator=random).tolist()
+    """Move each image (N, 1, height, width) by up to ``most`` pixels; zeros come in."""
+    count, _, *size = x.shape
     x = functional.pad(x, (most, most, most, most))
-    return x[:, :, top : top + height, left : left + width]
+    rows, columns = (
+        torch.randint(0, 2 * most + 1, (count, 1), generator=random) + torch.arange(length)
+        for length in size
+    )
+    image = torch.arange(count)[:, None, None]
+    return x[image, 0, rows[:, :, None], columns[:, None]].unsqueeze(1)
 
 
 @torch.no_grad()

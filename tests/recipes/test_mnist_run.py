@@ -5,11 +5,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from ernn import bundle
 from recipes.experiment import command
 from recipes.mnist import run
 from recipes.mnist.run import Options
+from recipes.mnist.training import shifted
 
 STAGES = ["prepare", "dense", "circulant", "quantize", "hardware", "report"]
 SMALL = """
@@ -49,7 +51,7 @@ def test_all_stages_and_then_none(no_tools: None, tmp_path: Path, capsys) -> Non
     assert f"| {rtl['cycles']:.0f} |" in report
     assert report in said
     model = bundle.load(options.out / "quantize" / "bundle")
-    assert [layer.kind for layer in model.layers] == ["conv2d", "pool", "conv2d", "linear"]
+    assert [layer.kind for layer in model.layers] == ["conv2d", "conv2d", "linear"]
 
     run.run(options)
     again = capsys.readouterr().out
@@ -105,3 +107,13 @@ def test_bad_settings_are_named(line: str, message: str, tmp_path: Path) -> None
     path.write_text(f'base = "{run.HERE / "default.toml"}"\n{line}\n')
     with pytest.raises(ValueError, match=message):
         run.run(Options(out=tmp_path / "out", config=path))
+
+
+def test_each_image_is_moved_by_itself() -> None:
+    x = torch.arange(1.0, 26).view(1, 1, 5, 5).repeat(200, 1, 1, 1)
+    moved = shifted(x, 1, torch.Generator().manual_seed(0))
+    padded = torch.nn.functional.pad(x[:1], (1, 1, 1, 1))
+    ways = [padded[..., r : r + 5, c : c + 5] for r in range(3) for c in range(3)]
+    found = [next(n for n, way in enumerate(ways) if torch.equal(way[0], one)) for one in moved]
+    assert set(found) == set(range(9))
+    assert torch.equal(shifted(x, 0, torch.Generator()), x)
