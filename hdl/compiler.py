@@ -174,7 +174,8 @@ class _Compiler:
         cfg, geometry, layout = self.cfg, layer.geometry, self.image
         if source is Source.INPUT:
             geometry, layout = padded(geometry), input_layout(layer)
-        assert layout is not None
+        if layout is None or (layout.height, layout.width) != geometry.image:
+            raise ValueError(f"conv2d of an image {geometry.image}: the layer before gives another")
         narrow = layer.output.word_length != cfg.preactivation
         shift = layer.weight.fraction_length + layer.input.fraction_length
         shift -= layer.output.fraction_length
@@ -185,8 +186,6 @@ class _Compiler:
         for stream, base in enumerate(inputs):
             bases.append(self.rows)
             for segment, windows, above in images.window_rows(geometry, layout, base, source):
-                if segment.base < 0:
-                    raise ValueError(f"padding {geometry.padding}: no columns before the image")
                 op = MatrixOp(rows, (segment,), 1, above, shift, stream, narrow, windows=windows)
                 ops.append(replace(op, loads=not ops))
                 self.rows += windows.pixels * len(rows)
@@ -497,6 +496,7 @@ def _lay_out(model: IntegerModel, cfg: CoreConfig, streams: int) -> tuple[_Compi
     if isinstance(first, IntegerConv2d):
         blocks = input_layout(first).columns
     inputs = [compiler.reserve(blocks) for _ in range(streams)]
+    compiler.reserve(max(0, images.margin(model.layers, cfg) - compiler.columns))
     first_column, source = compiler.columns, Source.INPUT
     for layer, pool in images.with_pools(model.layers):
         inputs = compiler.add(layer, pool, inputs, source, model.layers[-1] in (layer, pool))

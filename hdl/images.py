@@ -18,6 +18,19 @@ def output_layout(blocks: int, size: tuple[int, int], cfg: CoreConfig) -> Layout
     return Layout(height, width, pixel, align(width * pixel, cfg))
 
 
+def margin(layers: Sequence[IntegerLayer], cfg: CoreConfig) -> int:
+    """Columns that must be before an image, so that no window begins before the first one."""
+    convolutions = [layer for layer in layers[1:] if isinstance(layer, IntegerConv2d)]
+    return max(
+        (
+            layer.geometry.padding[1]
+            * output_layout(-(-layer.in_channels // cfg.block_size), (1, 1), cfg).pixel
+            for layer in convolutions
+        ),
+        default=0,
+    )
+
+
 def with_pools(
     layers: Sequence[IntegerLayer],
 ) -> Iterator[tuple[IntegerLayer, IntegerPool | None]]:
@@ -48,8 +61,11 @@ def check(what: str, layer: IntegerConv2d | IntegerPool) -> None:
         raise ValueError(f"{what}: window {geometry.kernel}; the core has {most} x {most}")
     if geometry.dilation[1] > 1 and geometry.kernel[1] > 1:
         raise ValueError(f"{what}: dilation {geometry.dilation}; the core has 1 along a row")
-    if any(n >= m for n, m in zip(geometry.padding, geometry.kernel, strict=True)):
-        raise ValueError(f"{what}: padding {geometry.padding} must be below {geometry.kernel}")
+    rows = geometry.places()[0] - geometry.padding[0]
+    if not ((rows >= 0) & (rows < geometry.image[0])).any(1).all():
+        raise ValueError(
+            f"{what}: padding {geometry.padding}: a window is above or below the image"
+        )
 
 
 def lines(layer: IntegerConv2d, layout: Layout) -> Integers:

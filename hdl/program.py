@@ -35,9 +35,7 @@ from numpy.typing import ArrayLike
 
 from ernn.fixed import FixedPoint, Integers
 from ernn.quantize.feedforward import IntegerConv2d
-from ernn.quantize.integer import (
-    IntegerModel,
-)
+from ernn.quantize.integer import IntegerModel
 from hdl.config import GATES, PEEPHOLES, CoreConfig, address_bits
 from hdl.layout import input_layout, pad_frames
 
@@ -308,9 +306,8 @@ class MatrixOp:
     def drains(self, cfg: CoreConfig) -> list[int]:
         """Groups whose sums leave, pass by pass, window by window."""
         full, rest = divmod(len(self.rows), self.per_pass(cfg))
-        return ([self.per_pass(cfg)] * full + [rest] * bool(rest)) * (
-            self.windows or Windows()
-        ).pixels
+        of_window = [self.per_pass(cfg)] * full + [rest] * bool(rest)
+        return of_window * (self.windows or Windows()).pixels
 
     def cycles(self, cfg: CoreConfig) -> int:
         """Cycles that it takes when nothing waits for data.

@@ -135,11 +135,11 @@ class Geometry:
     def seen(self) -> int:
         """Pixels of the image, without the padding, that all windows together see."""
         both = 1
-        for rows, padding, size in zip(self._places(), self.padding, self.image, strict=True):
+        for rows, padding, size in zip(self.places(), self.padding, self.image, strict=True):
             both *= int(((rows >= padding) & (rows < padding + size)).sum())
         return both
 
-    def _places(self) -> list[Integers]:
+    def places(self) -> list[Integers]:
         """Rows and columns, the padding counted, of each window's pixels: (windows, pixels)."""
         return [
             stride * np.arange(output)[:, None] + dilation * np.arange(kernel)
@@ -153,7 +153,7 @@ class Geometry:
 
         A window's pixels are row by row, the padding among them zero.
         """
-        rows, columns = self._places()
+        rows, columns = self.places()
         edges = [(0, 0), *((n, n) for n in self.padding), *[(0, 0)] * (pixels.ndim - 3)]
         seen = np.pad(pixels, edges)[:, rows[:, None, :, None], columns[None, :, None, :]]
         return seen.reshape(len(pixels), *self.output, -1, *pixels.shape[3:])

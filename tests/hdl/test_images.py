@@ -37,6 +37,14 @@ def pooled():
     )
 
 
+def margins():
+    """An image that reaches further to the left than there were columns before it."""
+    return network(
+        random_convolution(K, (1, 50), Geometry((4, 4), (1, 1))),
+        random_convolution(K, (50, 9), Geometry((4, 4), (4, 4), padding=(0, 2), stride=(1, 5))),
+    )
+
+
 def classified():
     """Both kinds of layers: a fully connected one reads the last pixel."""
     rng = np.random.default_rng(0)
@@ -53,7 +61,7 @@ def classified():
 
 
 NETWORKS = {f"random {seed}": random_images(seed) for seed in range(12)}
-NETWORKS |= {"pooled": pooled(), "classified": classified()} | SYSTEM
+NETWORKS |= {"pooled": pooled(), "classified": classified(), "margins": margins()} | SYSTEM
 SHAPES = {
     "one slice": {"n_pe": 8, "fold": 2},
     "two slices": {"n_pe": 16, "slices": 2, "fold": 2},
@@ -123,7 +131,7 @@ def test_block_products_are_those_of_pixels_in_the_image():
         ([random_convolution(K, (3, 4), Geometry((4, 4), (3, 3)))], "gives 2 x 2 pixels: it must"),
         (
             [random_convolution(K, (3, 4), Geometry((4, 4), (2, 2), padding=(2, 0)))],
-            r"layer 0 \(conv2d\): padding \(2, 0\) must be below \(2, 2\)",
+            r"layer 0 \(conv2d\): padding \(2, 0\): a window is above or below the image",
         ),
         (
             [random_convolution(K, (3, 4), Geometry((4, 4), (2, 2), dilation=(3, 3)))],
@@ -143,6 +151,13 @@ def test_block_products_are_those_of_pixels_in_the_image():
                 ),
             ],
             "linear behind an image of 2 x 2 pixels: a convolution with a window of that size",
+        ),
+        (
+            [
+                random_convolution(K, (3, 4), Geometry((2, 8), (1, 1))),
+                random_convolution(K, (4, 4), Geometry((4, 4), (4, 4))),
+            ],
+            r"conv2d of an image \(4, 4\): the layer before gives another",
         ),
     ],
 )
