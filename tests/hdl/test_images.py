@@ -20,6 +20,7 @@ from hdl.compiler import compile_model, configure
 from hdl.config import covering
 from hdl.convert import write_accelerator
 from hdl.program import block_products
+from hdl.report import describe, draw_timeline, operations
 from hdl.schedule import Schedule
 from hdl.simulate import Simulator
 from hdl.tools import lint
@@ -182,3 +183,17 @@ def test_verilog_and_vhdl_of_a_whole_accelerator(tmp_path, icarus, ghdl):
     for target in ("iverilog", "ghdl"):
         result = make(tmp_path, target)
         assert "\nPASS\n" in result.stdout, result.stdout + result.stderr
+
+
+@pytest.mark.parametrize("streams", [1, 2])
+def test_a_report_tells_of_each_layer(streams, tmp_path):
+    model = NETWORKS["classified"]
+    program = compile_model(model, configure(model, 8, fold=2, streams=streams), streams)
+    layers = operations(program, Schedule(program).frames[-2].steps)
+    assert len(layers) == 3 * streams
+    assert sum(op.products for op in layers) == streams * program.block_products
+    for op in layers:
+        assert 0 < op.products <= op.filled <= op.busy * 8
+    draw_timeline(program, tmp_path / "timeline.png")
+    assert (tmp_path / "timeline.png").read_bytes().startswith(b"\x89PNG")
+    assert describe(model)[0] == "conv2d 144 -> 336, activation relu"
