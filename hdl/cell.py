@@ -356,8 +356,8 @@ def unless(a, disable, masked):
 def linear_lane(clk, z, b, y, fmt, cfg):
     """One output of a fully connected layer after the matrix product.
 
-    Equals the end of :meth:`ernn.quantize.integer.IntegerLinear.run` bit for bit: z + b saturated
-    to cfg.preactivation bits, or in ``fmt.narrow`` to cfg.activation bits, and in ``fmt.relu`` zero
+    Equals :func:`ernn.quantize.feedforward.activate` bit for bit: z + b saturated to
+    cfg.preactivation bits, or in ``fmt.narrow`` to cfg.activation bits, and in ``fmt.relu`` zero
     where it is negative.
 
     Latency, resources

@@ -22,7 +22,9 @@ from ernn.quantize.integer import (
 from hdl import images
 from hdl.config import GATES, PEEPHOLES, CoreConfig, Span
 from hdl.layout import Layout, input_layout, padded
-from hdl.program import CellOp, Kind, MatrixOp, Program, Segment, Source, align
+from hdl.program import CellOp, Kind, MatrixOp, Pooling, Program, Segment, Source, align
+
+NO_POOLING = Pooling()
 
 
 @dataclass
@@ -204,31 +206,21 @@ class _Compiler:
         if last and size != (1, 1):
             raise ValueError(f"the last layer gives {size[0]} x {size[1]} pixels: it must be 1 x 1")
         columns = [None if last else self.reserve(layout.columns) for _ in inputs]
-        bias = np.zeros((GATES, p * layer.block_size), np.int64)
-        bias[0, : layer.out_channels] = layer.bias
-        parameters = self.parameter_words(bias)
-        optional = {"narrow": narrow, "relu": layer.activation == "relu"}
+        parameters = self.linear_bias(layer.bias)
+        down = pool.geometry.stride[0] if pool else 1
         for stream, column in enumerate(columns):
-            down = pool.geometry.stride[0] if pool else 1
             for y in range(layout.height):
-                row = bases[stream] + y * down * geometry.output[1] * len(rows)
-                self.cell.append(
-                    CellOp(
-                        Kind.LINEAR,
-                        p,
-                        layer.out_channels,
-                        rows=(row, row, row, row),
-                        key=row,
-                        rotate=True,
-                        parameters=parameters,
-                        state=0,
-                        stream=stream,
-                        column=None if column is None else column + y * layout.row,
-                        output=last,
-                        preactivation=layer.output,
-                        flags=frozenset({"biased", *(f for f, on in optional.items() if on)}),
-                        pooling=images.pooling(geometry, pool, len(rows)),
-                    )
+                self.linear_cells(
+                    p,
+                    layer.out_channels,
+                    bases[stream] + y * down * geometry.output[1] * len(rows),
+                    stream,
+                    None if column is None else column + y * layout.row,
+                    layer.output,
+                    last,
+                    self.linear_flags(layer),
+                    parameters,
+                    images.pooling(geometry, pool, len(rows)),
                 )
         self.image = layout
         return [c or 0 for c in columns]
@@ -243,46 +235,69 @@ class _Compiler:
         )
         rows = self.each_stream(self.slot(0, layer.W), [[s] for s in x], shift, narrow)
         columns = [None if last else self.vector(layer.output_size) for _ in x]
-        bias = np.zeros((GATES, len(layer.W) * layer.block_size), np.int64)
-        bias[0, : layer.output_size] = layer.bias
-        optional = {"narrow": narrow, "relu": layer.activation == "relu"}
-        flags = {"biased", *(name for name, wanted in optional.items() if wanted)}
-        self.linear_cells(
-            len(layer.W), layer.output_size, rows, columns, layer.output, last, flags, bias
-        )
+        parameters = self.linear_bias(layer.bias)
+        for stream, (row, column) in enumerate(zip(rows, columns, strict=True)):
+            self.linear_cells(
+                len(layer.W),
+                layer.output_size,
+                row,
+                stream,
+                column,
+                layer.output,
+                last,
+                self.linear_flags(layer),
+                parameters,
+            )
         return [c or 0 for c in columns]
+
+    def linear_bias(self, bias: Integers) -> int:
+        """Reserve words for the biases of linear rows; return the first."""
+        words = np.zeros(
+            (GATES, -(-len(bias) // self.cfg.block_size) * self.cfg.block_size), np.int64
+        )
+        words[0, : len(bias)] = bias
+        return self.parameter_words(words)
+
+    def linear_flags(self, layer: IntegerLinear | IntegerConv2d) -> frozenset[str]:
+        """What the linear lanes do for a layer."""
+        optional = {
+            "narrow": layer.output.word_length != self.cfg.preactivation,
+            "relu": layer.activation == "relu",
+        }
+        return frozenset({"biased", *(name for name, wanted in optional.items() if wanted)})
 
     def linear_cells(
         self,
         blocks: int,
         size: int,
-        rows: Sequence[int],
-        columns: Sequence[int | None],
+        row: int,
+        stream: int,
+        column: int | None,
         fmt: FixedPoint,
         output: bool,
-        flags: set[str],
-        bias: Integers | None = None,
+        flags: frozenset[str],
+        parameters: int = 0,
+        pooling: Pooling = NO_POOLING,
     ) -> None:
-        """Add the cell operations of linear rows, for every stream."""
-        parameters = 0 if bias is None else self.parameter_words(bias)
-        for stream, (row, column) in enumerate(zip(rows, columns, strict=True)):
-            self.cell.append(
-                CellOp(
-                    Kind.LINEAR,
-                    blocks,
-                    size,
-                    rows=(row, row, row, row),
-                    key=row,
-                    rotate=True,
-                    parameters=parameters,
-                    state=0,
-                    stream=stream,
-                    column=column,
-                    output=output,
-                    preactivation=fmt,
-                    flags=frozenset(flags),
-                )
+        """Add the cell operation of linear rows."""
+        self.cell.append(
+            CellOp(
+                Kind.LINEAR,
+                blocks,
+                size,
+                rows=(row, row, row, row),
+                key=row,
+                rotate=True,
+                parameters=parameters,
+                state=0,
+                stream=stream,
+                column=column,
+                output=output,
+                preactivation=fmt,
+                flags=flags,
+                pooling=pooling,
             )
+        )
 
     def lstm(self, layer: IntegerLSTM, x: Sequence[Segment], last: bool) -> list[int]:
         """An LSTM: its gates, its cells, and its projection if it has one."""
@@ -338,15 +353,17 @@ class _Compiler:
             rows_y = self.each_stream(
                 self.slot(0, layer.projection), [[s] for s in hidden], shift, narrow=True
             )
-            self.linear_cells(
-                len(layer.projection),
-                layer.proj_size,
-                rows_y,
-                outputs,
-                formats.output,
-                last,
-                {"narrow"},
-            )
+            for stream, (row, column) in enumerate(zip(rows_y, outputs, strict=True)):
+                self.linear_cells(
+                    len(layer.projection),
+                    layer.proj_size,
+                    row,
+                    stream,
+                    column,
+                    formats.output,
+                    last,
+                    frozenset({"narrow"}),
+                )
         return outputs
 
     def gru(self, layer: IntegerGRU, x: Sequence[Segment], last: bool) -> list[int]:

@@ -56,7 +56,7 @@ class Place:
     """
 
     def __init__(self, op):
-        self.column, self.last, self.source = (bits(len(op.base0)) for _ in range(3))
+        self.column, self.last = (wrapping(len(op.base0)) for _ in range(2))
         self.source, self.second, self.ahead = bits(2), bit(), bit()
         self.row, self.weight = wrapping(len(op.passes)), wrapping(len(op.weight))
 
@@ -75,7 +75,6 @@ class WindowPlace(Place):
         super().__init__(op)
         for name in ("edge_first", "edge_last", "line_first", "pixel_first", "pixel_end"):
             setattr(self, name, wrapping(len(op.base0)))
-        self.column, self.last = (wrapping(len(op.base0)) for _ in range(2))
         self.line, self.pixel = wrapping(len(op.lines)), wrapping(len(op.pixels))
         self.line_last, self.pixel_last = bit(), bit()
 
@@ -101,7 +100,7 @@ def matrix_sequencer(
 
     With ``ahead`` an operation begins with the first segment of its second pass. What that gives is
     put aside during the first pass, whose own first segment comes then: so both hide what the
-    second segment waits for.
+    second segment waits for. With images, a segment may be the first line of a row of windows.
 
     A frame starts when its input is complete, the output FIFO has room for all that it gives, and
     the cells work at the frame before it. A step waits for its columns, a row's last step until the
@@ -155,7 +154,7 @@ def matrix_sequencer(
     names, signals = zip(*offered.items(), strict=True)
     step = SimpleNamespace(**dict(zip(names, later(signals, relaxed), strict=True)))
 
-    select = last_column(column, mask, high, cfg.images)
+    select = behind(column, mask, high, cfg.images)
 
     @always_comb
     def places():
@@ -648,11 +647,11 @@ def lane_command(clk, step, lane_column, clear, lane, images):
             lane_column.next = own
             clear.next = step.zero or own > step.last
 
-    return mask_lane, last_column(step.column, low, own, images), give
+    return mask_lane, behind(step.column, low, own, images), give
 
 
 @block
-def last_column(column, offset, end, images):
+def behind(column, offset, end, images):
     """The column that is ``offset`` behind another. No register.
 
     Where columns are aligned, no bit of the offset is one of theirs.

@@ -29,6 +29,7 @@ columns are ceil(q / F).
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -299,6 +300,10 @@ class MatrixOp:
             away = n // self.passes(cfg) * windows.advance
             for m, line in enumerate(self.lines, 1):
                 order.append((n, replace(line, base=line.base + away), m == len(self.lines)))
+        return self.moved(order, cfg)
+
+    def moved(self, order: list[Any], cfg: CoreConfig) -> list[Any]:
+        """What is in the order of passes and segments, in that of the PEs."""
         if self.ahead(cfg):
             order.insert(0, order.pop(2))
         return order
@@ -327,9 +332,7 @@ class MatrixOp:
             padding = (0, missing), (0, 0), (0, -blocks % self.fold), (0, 0)
             shape = passes, per_pass, cfg.drain, -1, self.fold, cfg.block_size
             parts.append(np.pad(columns, padding).reshape(shape))
-        ordered = [part[n] for n in range(passes) for part in parts]
-        if self.ahead(cfg):
-            ordered.insert(0, ordered.pop(2))
+        ordered = self.moved([part[n] for n in range(passes) for part in parts], cfg)
         steps = np.concatenate(ordered, axis=2)  # per_pass, D, steps, F, k
         return steps.transpose(0, 3, 1, 2, 4).reshape(cfg.n_pe, -1, cfg.block_size)
 

@@ -165,6 +165,7 @@ def estimate(cfg: CoreConfig, family: Family) -> Estimate:
 
 LATTICE = {
     **{"pe_group": (3.0, 1.0), "row": (1.3, 1.5), "rfft": (1.1, 2.2), "linear_lane": (2.8, 1.0)},
+    "pool_lane": (1.7, 1.0),
     "accelerator": (1.85, 1.3),
 }
 """LUTs of four inputs for one of six, and flip-flops where Xilinx has shift registers."""

@@ -68,6 +68,7 @@ def test_estimate_against_yosys():
 def test_estimate_of_a_core_for_images_against_yosys():
     cfg = replace(SMALL, images=True)
     assert_close(cfg, SERIES7, synthesize_accelerator(cfg).total)
+    assert_close(cfg, ECP5, synthesize_accelerator(cfg, "ecp5").total, ECP5_MARGIN)
 
 
 @pytest.mark.slow
