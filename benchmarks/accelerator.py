@@ -7,7 +7,7 @@ alone and once interleaved with other streams, and is synthesized by Yosys for 7
 random (cycles and resources do not depend on them); the formats are calibrated. The features are
 log-mel vectors of speechocean762 if $ERNN_DATA has it, and random else.
 
-A configuration takes minutes: Verilator's builds are kept (:func:`hdl.tools.cache_folder`).
+A configuration takes minutes: Verilator's builds are kept (:func:`ernn.files.cache_folder`).
 """
 
 import json

@@ -54,9 +54,9 @@ def to_dense(blocks: Tensor, shape: tuple[int, int]) -> Tensor:
     """Return the matrix of ``shape`` (out, in) of the first columns ``blocks`` (p, q, k)."""
     _check_blocks(blocks, *shape)
     p, q, k = blocks.shape
-    n = torch.arange(k, device=blocks.device)
-    circulants = blocks[..., (n[:, None] - n) % k]  # (p, q, k, k): block, row r, column s
-    return circulants.transpose(1, 2).reshape(p * k, q * k)[: shape[0], : shape[1]]
+    turned = torch.cat((blocks, blocks), dim=-1).flip(-1)  # (p, q, 2 k): row r begins at k - 1 - r
+    rows = [turned[..., k - 1 - r : 2 * k - 1 - r] for r in range(k)]  # each (p, q, k)
+    return torch.stack(rows, dim=1).reshape(p * k, q * k)[: shape[0], : shape[1]]
 
 
 def spectrum(blocks: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
-"""Files that are either whole or not there."""
+"""Files that are either whole or not there, and the folder of what took long to make."""
 
+import hashlib
 import os
 import shutil
 import tempfile
@@ -27,3 +28,13 @@ def atomic(path: Path | str) -> Iterator[Path]:
         os.replace(new, path)
     finally:
         shutil.rmtree(aside)
+
+
+def cache_folder() -> Path:
+    """Where what took long to make is kept: $ERNN_CACHE, or ~/.cache/ernn."""
+    return Path(os.environ.get("ERNN_CACHE") or Path.home() / ".cache" / "ernn")
+
+
+def digest(*texts: str) -> str:
+    """A name for files that is made of these texts: no others share it."""
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:24]

@@ -46,7 +46,7 @@ class Simulator:
 
     Args:
         cfg: the core's configuration.
-        folder: where built models are kept; :func:`hdl.tools.cache_folder` by default.
+        folder: where built models are kept; :func:`ernn.files.cache_folder` by default.
     """
 
     def __init__(self, cfg: CoreConfig, folder: Path | None = None):

@@ -21,11 +21,11 @@ from typing import Any, Literal
 
 import tyro
 
-from ernn.files import atomic
+from ernn.files import atomic, cache_folder, digest
 from hdl.accelerator import accelerator, accelerator_arguments
 from hdl.config import CoreConfig
 from hdl.module import convert
-from hdl.tools import SimulationError, cache_folder, digest, run_tool
+from hdl.tools import SimulationError, run_tool
 
 Family = Literal["xc7", "ecp5"]
 
@@ -151,7 +151,7 @@ def synthesize(
         files: the Verilog.
         top: the top module.
         family: what it is synthesized for.
-        folder: where statistics are kept; :func:`hdl.tools.cache_folder` by default.
+        folder: where statistics are kept; :func:`ernn.files.cache_folder` by default.
 
     Raises:
         SimulationError: Yosys failed; its output.

@@ -5,7 +5,6 @@ inputs take their t-th values, the outputs are read when they have settled, and 
 the end: what a register holds shows one cycle after its input.
 """
 
-import hashlib
 import os
 import re
 import shutil
@@ -22,7 +21,7 @@ from typing import Any
 import numpy as np
 from myhdl import Cosimulation, Signal, Simulation, StopSimulation, delay, instance, intbv
 
-from ernn.files import atomic
+from ernn.files import atomic, cache_folder, digest
 from hdl.module import fresh, signals_of
 
 Vectors = Mapping[str, Sequence[int] | int]
@@ -39,11 +38,6 @@ def missing(tool: str) -> str | None:
     if shutil.which(tool):
         return None
     return f"{tool} is missing: apt-get install {tool}"
-
-
-def cache_folder() -> Path:
-    """Where what tools took long to make is kept: $ERNN_CACHE, or ~/.cache/ernn."""
-    return Path(os.environ.get("ERNN_CACHE") or Path.home() / ".cache" / "ernn")
 
 
 def run_tool(command: Sequence[str | Path], **options: Any) -> str:
@@ -160,7 +154,7 @@ def build(
         top: the top module.
         harness: the C++ file beside this one that follows ``ports.cpp``.
         defines: macros for it.
-        folder: where builds are kept; :func:`cache_folder` by default.
+        folder: where builds are kept; :func:`ernn.files.cache_folder` by default.
         optimization: the C++ compiler's level; 0 compiles many times faster than it then runs
             slower.
     """
@@ -202,11 +196,6 @@ def _verilator_version() -> str:
     return f"{tool} {run_tool([tool, '--version'], env=environment)}"
 
 
-def digest(*texts: str) -> str:
-    """A name for files that is made of these texts: no others share it."""
-    return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:24]
-
-
 def run_vectors(
     files: Sequence[Path],
     top: str,
@@ -224,7 +213,7 @@ def run_vectors(
             all; wide ports as packed integers.
         outputs: the output ports to read.
         cycles: how many; the longest input's length by default.
-        folder: where built models are kept; :func:`cache_folder` by default.
+        folder: where built models are kept; :func:`ernn.files.cache_folder` by default.
 
     Returns:
         For each output a value a cycle, signed if the port is. Registers start at random values.

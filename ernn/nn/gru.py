@@ -5,8 +5,6 @@ from typing import Any, Unpack
 
 import torch
 from torch import Tensor, nn
-from torch.autograd import Function
-from torch.autograd.function import once_differentiable
 from torch.nn.functional import linear
 
 from ernn.nn.recurrent import UNITS, Options, Recurrent, State
@@ -36,6 +34,7 @@ class GRU(Recurrent):
     """
 
     dense_class = nn.GRU
+    cell = "gru"
     gates = 3
 
     def __init__(
@@ -64,23 +63,6 @@ class GRU(Recurrent):
     def fused(self) -> bool:
         """Whether torch's kernel computes this layer."""
         return self.activation == "exact" and self.reset_after
-
-    @property
-    def uses_kernel(self) -> bool:
-        """Whether torch's kernel is used: on a processor :class:`GRUFunction` trains faster."""
-        trains_here = torch.is_grad_enabled() and self.weight_ih_l0.device.type == "cpu"
-        return self.fused and not trains_here
-
-    def unroll(
-        self, x: Tensor, state: State, w: Mapping[str, Tensor], suffix: str
-    ) -> tuple[Tensor, State]:
-        """Run one direction of one layer, as :meth:`Recurrent.unroll` says."""
-        if self.uses_kernel or not self.fused:
-            return super().unroll(x, state, w, suffix)
-        U = w["weight_hh"]
-        d = w["bias_hh"] if self.bias else U.new_zeros(len(U))
-        y = GRUFunction.apply(linear(x, w["weight_ih"], w.get("bias_ih")), state[0], U, d)
-        return y, (y[-1],)
 
     def forward(
         self, x: Tensor, hx: Tensor | None = None, lengths: Tensor | None = None
@@ -122,64 +104,3 @@ class GRU(Recurrent):
         r, z = sigmoid(u_rz + linear(h, U_rz, d_rz)).chunk(2, dim=-1)
         n = tanh(u_n + (r * linear(h, U_n, d_n) if self.reset_after else linear(r * h, U_n, d_n)))
         return ((1 - z) * n + z * h,)
-
-
-class GRUFunction(Function):
-    """A GRU of torch over time, and its gradient: all that is not recurrent in one piece.
-
-    Arguments of ``apply``
-        u : (time, batch, 3 hidden), the input's part of the pre-activations, with its bias
-        h : (batch, hidden), the state before the first frame
-        U, d : (3 hidden, hidden), (3 hidden,), recurrent weight and bias
-
-    Returns the outputs (time, batch, hidden). Under autocast the recurrent products are of its
-    type, all else of U's.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, u: Tensor, h: Tensor, U: Tensor, d: Tensor) -> Tensor:
-        """Run, and keep what the gradient needs."""
-        device = u.device.type
-        autocast = torch.is_autocast_enabled(device)
-        ctx.dtype = torch.get_autocast_dtype(device) if autocast else U.dtype
-        u = u.to(U.dtype)
-        frames, batch, size = len(u), *h.shape
-        y = u.new_empty(frames + 1, batch, size)
-        gates, recurrent = torch.empty_like(u), torch.empty_like(y[1:])  # r, z, n; U_n h + d_n
-        y[0] = h
-        with torch.autocast(device, enabled=False):
-            U_T, d_row = U.to(ctx.dtype).T, d.to(ctx.dtype)
-            for t in range(frames):
-                g = torch.addmm(d_row, y[t].to(ctx.dtype), U_T)
-                r, z, n = gates[t].split(size, dim=-1)
-                rz = torch.add(u[t, :, : 2 * size], g[:, : 2 * size], out=gates[t, :, : 2 * size])
-                rz.sigmoid_()
-                recurrent[t] = g[:, 2 * size :]
-                torch.addcmul(u[t, :, 2 * size :], r, recurrent[t], out=n).tanh_()
-                torch.lerp(n, y[t], z, out=y[t + 1])
-        ctx.save_for_backward(U, y, gates, recurrent)
-        return y[1:]
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, ...]:
-        """Return the gradients of u, h, U and d."""
-        U, y, gates, recurrent = ctx.saved_tensors
-        size = recurrent.shape[-1]
-        r, z, n = gates.split(size, dim=-1)
-        of_n = (1 - z) * (1 - n.square())  # d h / d pre-activation of n, and of r, z
-        of_rz = of_n * recurrent * r * (1 - r), (y[:-1] - n) * z * (1 - z)
-        of_u = torch.stack((*of_rz, of_n), dim=2)  # (time, batch, 3, hidden)
-        of_Uh = torch.stack((*of_rz, of_n * r), dim=2)
-        du = torch.empty_like(of_u)
-        dUh = torch.empty_like(of_u, dtype=ctx.dtype)
-        U_cast, dh = U.to(ctx.dtype), torch.zeros_like(y[0])
-        for t in reversed(range(len(dy))):
-            dh = dh + dy[t]
-            torch.mul(dh[:, None], of_u[t], out=du[t])
-            dUh[t] = dh[:, None] * of_Uh[t]
-            dh = dh * z[t] + dUh[t].flatten(1) @ U_cast
-        flat = dUh.flatten(2).flatten(0, 1)  # (time * batch, 3 hidden)
-        dU = flat.T @ y[:-1].to(ctx.dtype).flatten(0, 1)
-        dd = flat.sum(0, dtype=U.dtype)
-        return du.flatten(2), dh, dU.to(U.dtype), dd

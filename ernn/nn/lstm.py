@@ -36,6 +36,7 @@ class LSTM(Recurrent):
     """
 
     dense_class = nn.LSTM
+    cell = "lstm"
     gates = 4
 
     def __init__(

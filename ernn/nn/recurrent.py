@@ -10,6 +10,7 @@ from torch.nn.functional import dropout, linear
 
 from ernn.activations import SIGMOID, TANH
 from ernn.nn.base import CirculantModule, Matrix
+from ernn.nn.recurrence import Recurrence, supports
 
 BlockSize = int | Mapping[str, int]
 State = tuple[Tensor, ...]
@@ -60,9 +61,11 @@ class Recurrent(CirculantModule):
     """Base of the recurrent layers; parameters are named and gates are ordered as in torch.nn.
 
     The matrices are expanded to dense once a call. Where torch's kernel computes the same function
-    it is used, so that training costs what a dense layer costs; elsewhere the loop over time here.
+    it is used, or :class:`ernn.nn.recurrence.Recurrence`, which trains faster on a processor;
+    elsewhere the loop over time here.
     """
 
+    cell: ClassVar[str]
     gates: ClassVar[int]
 
     def __init__(
@@ -123,9 +126,15 @@ class Recurrent(CirculantModule):
         """Whether torch's kernel computes this layer."""
 
     @property
+    def compiled(self) -> bool:
+        """Whether :class:`Recurrence` is used: where this trains, if it runs there."""
+        ours = self.fused and not self.proj_size and torch.is_grad_enabled()
+        return ours and supports(next(self.parameters()), self.hidden_size)
+
+    @property
     def uses_kernel(self) -> bool:
         """Whether torch's kernel is used."""
-        return self.fused
+        return self.fused and not self.compiled
 
     @abstractmethod
     def kernel(
@@ -278,8 +287,14 @@ class Recurrent(CirculantModule):
             stacked, weights = tuple(t[None] for t in state), list(w.values())
             y, *last = self.kernel(x, stacked, weights, 1, False, False)
             return y, tuple(t[0] for t in last)
+        inputs = linear(x, w["weight_ih"], w.get("bias_ih"))  # (time, batch, gates * hidden)
+        if self.compiled:
+            W = w["weight_hh"]
+            bias = w["bias_hh"] if self.bias else W.new_zeros(len(W))
+            y, s = Recurrence.apply(self.cell, inputs, state[0], state[-1], W, bias)
+            return y, (y[-1], s)[: len(state)]
         outputs = []
-        for u in linear(x, w["weight_ih"], w.get("bias_ih")):  # (batch, gates * hidden)
+        for u in inputs:
             state = self.step(u, state, w)
             outputs.append(state[0])
         return torch.stack(outputs), state

@@ -1,5 +1,7 @@
 """LSTM and GRU against torch.nn, ONNX Runtime and themselves: fused, looped, dense, circulant."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,7 @@ from torch.testing import assert_close
 
 from ernn.circulant import project
 from ernn.nn import GRU, LSTM
-from ernn.nn.gru import GRUFunction
+from ernn.nn.recurrence import Recurrence, load, supports
 from ernn.nn.recurrent import Recurrent
 
 pytestmark = pytest.mark.filterwarnings(
@@ -209,16 +211,79 @@ def test_loop_equals_the_kernel_in_outputs_and_gradients(
     assert_close(results[0][:2], results[1][:2], **SINGLE)
 
 
-def test_gradients_of_the_gru_are_right() -> None:
+# The compiled recurrence
+
+cells = pytest.mark.parametrize(("cell", "gates"), [("lstm", 4), ("gru", 3)])
+trained = pytest.mark.parametrize(("cls", "options"), [(LSTM, {}), (GRU, {"reset_after": True})])
+
+
+@cells
+def test_gradients_of_the_compiled_recurrence_are_right(cell: str, gates: int) -> None:
     torch.manual_seed(9)
-    shapes = (3, 2, 12), (2, 4), (12, 4), (12,)  # u, h, U, d
+    shapes = (3, 2, gates * 4), (2, 4), (2, 4), (gates * 4, 4), (gates * 4,)  # u, h, s, W, bias
     tensors = [torch.randn(s, dtype=torch.float64, requires_grad=True) for s in shapes]
-    assert torch.autograd.gradcheck(GRUFunction.apply, tensors)
+    assert supports(tensors[0], 4)
+    assert torch.autograd.gradcheck(lambda *given: Recurrence.apply(cell, *given), tensors)
 
 
-def test_the_gru_trains_without_torch_s_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+@cells
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(("hidden", "batch"), [(2, 1), (22, 3), (40, 19)])
+def test_short_products_change_no_more_than_their_rounding(
+    cell: str, gates: int, dtype: torch.dtype, hidden: int, batch: int
+) -> None:
+    """Sizes that fill no vector, a batch that two threads share unevenly; against float64."""
     torch.manual_seed(9)
-    layer = GRU(5, 8, 2, bidirectional=True, reset_after=True)
+    rows = gates * hidden
+    shapes = (20, batch, rows), (batch, hidden), (batch, hidden), (rows, hidden), (rows,)
+    exact = [(torch.randn(s) / hidden**0.5).to(dtype).double() for s in shapes]
+    exact = [t.requires_grad_() for t in exact]
+    given = [t.detach().float().requires_grad_() for t in exact]
+    upstream = torch.randn(20, batch, hidden).to(dtype), torch.randn(batch, hidden)
+    tolerance = 1e-5 if dtype == torch.float32 else 5e-2
+    for threads in (1, 2):
+        with torch_threads(threads):
+            expected = Recurrence.apply(cell, *exact)
+            with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+                results = Recurrence.apply(cell, *given)
+            assert [r.dtype for r in results] == [dtype, torch.float32]
+            gradients = torch.autograd.grad(results, given, upstream)
+            wanted = torch.autograd.grad(expected, exact, [u.double() for u in upstream])
+        for a, b in zip((*results, *gradients), (*expected, *wanted), strict=True):
+            assert (a - b).norm() <= tolerance * b.norm()
+
+
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    yield
+    torch.set_num_threads(before)
+
+
+@cells
+def test_extreme_preactivations_saturate_and_what_is_no_number_stays_none(
+    cell: str, gates: int
+) -> None:
+    for value, finite in ((1e30, True), (-1e30, True), (float("inf"), True), (float("nan"), False)):
+        zeros = torch.zeros(1, 2), torch.zeros(1, 2)
+        weights = torch.zeros(gates * 2, 2), torch.zeros(gates * 2)
+        y, s = Recurrence.apply(cell, torch.full((3, 1, gates * 2), value), *zeros, *weights)
+        assert bool(y.isfinite().all() and s.isfinite().all()) == finite
+        if finite:
+            expected = looped(LSTM(1, 2) if cell == "lstm" else GRU(1, 2, reset_after=True))
+            for parameter in expected.parameters():
+                nn.init.zeros_(parameter)
+            nn.init.constant_(expected.bias_ih_l0, value)
+            assert_close(y, expected(torch.zeros(3, 1, 1))[0], **SINGLE)
+
+
+@trained
+def test_training_takes_the_compiled_recurrence_and_inference_torch_s_kernel(
+    cls: type[Recurrent], options: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(9)
+    layer = cls(5, 8, 2, bidirectional=True, **options)
     x = torch.randn(6, 3, 5)
     with torch.no_grad():
         expected = layer(x)[0]
@@ -226,25 +291,23 @@ def test_the_gru_trains_without_torch_s_kernel(monkeypatch: pytest.MonkeyPatch) 
     def refuse(*_: Any) -> None:
         raise AssertionError("torch's kernel was called")
 
-    monkeypatch.setattr(torch._VF, "gru", refuse)
+    monkeypatch.setattr(torch._VF, layer.cell, refuse)
     assert_close(layer(x)[0], expected, **SINGLE)
     with pytest.raises(AssertionError, match="kernel was called"), torch.no_grad():
         layer(x)
 
 
-def test_under_autocast_the_gru_s_products_alone_are_short() -> None:
-    torch.manual_seed(9)
-    layer = GRU(5, 16, 2, reset_after=True)
-    x, upstream = torch.randn(20, 3, 5), torch.randn(20, 3, 16)
-    results = []
-    for enabled in (False, True):
-        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
-            y = layer(x)[0]
-        assert y.dtype == torch.float32
-        results.append((y, *torch.autograd.grad(y, list(layer.parameters()), upstream)))
-        assert all(tensor.dtype == torch.float32 for tensor in results[-1])
-    for exact, short in zip(*results, strict=True):
-        assert 1e-5 < (exact - short).norm() / exact.norm() < 2e-2
+def test_without_a_compiler_torch_s_kernel_trains(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    load.cache_clear()
+    try:
+        layer = LSTM(5, 8)
+        with pytest.warns(UserWarning, match=r"no C\+\+ compiler, so training is slower: .*c\+\+"):
+            y = layer(torch.randn(6, 3, 5))[0]
+        assert y.requires_grad
+        assert not layer.compiled
+    finally:
+        load.cache_clear()
 
 
 @pytest.mark.parametrize("k", [2, 4])
