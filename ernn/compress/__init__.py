@@ -1,6 +1,6 @@
 """Structured weights: models in compressed form, constraint sets, ADMM that draws a model there."""
 
-from ernn.compress import storage
+from ernn.compress import budget, storage
 from ernn.compress.admm import ADMM
 from ernn.compress.apply import LayerSize, apply, circulant_sets, sizes, summary, to_dense
 from ernn.compress.basis import Basis, Factors
@@ -13,6 +13,7 @@ from ernn.compress.sets import (
     SparseLevels,
     Support,
 )
+from ernn.compress.straight_through import StraightThrough, inside
 
 __all__ = [
     "ADMM",
@@ -25,9 +26,12 @@ __all__ = [
     "Patterns",
     "Sparse",
     "SparseLevels",
+    "StraightThrough",
     "Support",
     "apply",
+    "budget",
     "circulant_sets",
+    "inside",
     "sizes",
     "storage",
     "summary",
