@@ -3,7 +3,7 @@
 from ernn.compress import budget, storage
 from ernn.compress.admm import ADMM
 from ernn.compress.apply import LayerSize, apply, circulant_sets, sizes, summary, to_dense
-from ernn.compress.basis import Basis, Factors
+from ernn.compress.basis import Basis, Coefficients, Factors
 from ernn.compress.sets import (
     BlockCirculant,
     ConstraintSet,
@@ -19,6 +19,7 @@ __all__ = [
     "ADMM",
     "Basis",
     "BlockCirculant",
+    "Coefficients",
     "ConstraintSet",
     "Factors",
     "LayerSize",

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ernn.compress import Basis, Levels, Sparse, storage
+from ernn.compress import Basis, Coefficients, Levels, Sparse, storage
 
 EXACT = 24
 """Bits of bases whose rounding is not what is tested."""
@@ -92,6 +92,34 @@ def test_pruned_rows_stay_and_the_file_has_no_room_for_them(tmp_path) -> None:
     read = storage.load(path)
     assert torch.equal(read["c"].double(), factors.coefficients)
     assert torch.equal(read["b"].double(), factors.bases)
+
+
+def test_the_largest_rows_are_kept() -> None:
+    torch.manual_seed(3)
+    weight = torch.randn(6, 4, 3, 3)
+    few = Basis(kept=0.25).project(weight)
+    largest = Sparse(18, together=(3,)).project(weight)  # of 6 x 12 rows
+    assert torch.equal(few.abs().sum(3) != 0, largest.abs().sum(3) != 0)
+    assert torch.equal(few, Basis().project(largest))
+    for kept in (0.0, 1.5):
+        with pytest.raises(ValueError, match=f"kept is {kept}; it must be above 0, at most 1"):
+            Basis(kept=kept)
+
+
+def test_bases_and_mask_stay_when_the_weight_moves() -> None:
+    torch.manual_seed(4)
+    weight, basis = torch.randn(5, 4, 3, 3), Basis(kept=0.5)
+    factors = basis.decompose(weight)
+    held = Coefficients(basis, factors)
+    assert error(held.project(weight), weight) <= error(basis.project(weight), weight)
+    moved = weight + torch.randn_like(weight) / 10
+    near = held.decompose(moved)
+    assert torch.equal(near.bases, factors.bases)
+    assert not near.coefficients[factors.coefficients == 0].any()
+    assert torch.isin(near.coefficients.abs(), torch.tensor(basis.levels.levels).double()).all()
+    kept = moved.where(basis.project(weight) != 0, 0)
+    assert error(held.project(moved), kept) < error(basis.project(weight), kept)
+    assert torch.equal(held.project(moved), basis.compose(near, weight.shape).float())
 
 
 def test_what_is_too_small_is_told() -> None:

@@ -9,7 +9,6 @@ from ernn.cost import (
     ADDITION,
     MULTIPLICATION,
     Machine,
-    Work,
     access,
     addition,
     multiplication,
