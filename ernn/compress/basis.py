@@ -96,7 +96,7 @@ class Basis:
         )
         coefficients = self.levels.nearest(pieces / unit)
         for _ in range(self.rounds):
-            bases = torch.linalg.pinv(coefficients) @ pieces
+            bases = _bases(coefficients, pieces)
             before = coefficients
             coefficients = improved(coefficients, bases, pieces, self.levels)
             if torch.equal(coefficients, before):
@@ -104,7 +104,7 @@ class Basis:
         return coefficients, bases
 
     def compose(self, factors: Factors, shape: tuple[int, ...]) -> Tensor:
-        """Return the weight of ``shape`` that the factors make up, exactly, in float64."""
+        """Return the weight of ``shape`` that the factors make up, exactly."""
         rows = (factors.coefficients @ factors.bases).unflatten(0, (shape[0], -1))
         return rows.flatten(1)[:, : torch.Size(shape[1:]).numel()].reshape(shape)
 
@@ -150,21 +150,27 @@ class Coefficients:
 
     def decompose(self, weight: Tensor) -> Factors:
         """Return the coefficients of a near point, and the bases as they are."""
-        given, bases = self.factors.coefficients, self.factors.bases
-        pieces = self.basis.pieces(weight.detach().double())
+        given, bases = (t.to(weight) for t in (self.factors.coefficients, self.factors.bases))
+        pieces = self.basis.pieces(weight.detach())
         near = improved(given, bases, pieces, self.basis.levels)
         return Factors(near.where(given != 0, 0), bases)
+
+
+def _bases(coefficients: Tensor, pieces: Tensor) -> Tensor:
+    """Return the bases of the least squared error: by the normal equations, which are small."""
+    transposed = coefficients.mT
+    return torch.linalg.pinv(transposed @ coefficients, hermitian=True) @ (transposed @ pieces)
 
 
 def improved(coefficients: Tensor, bases: Tensor, pieces: Tensor, levels: Levels) -> Tensor:
     """Give every column of the coefficients its best level, the others as they are."""
     coefficients = coefficients.clone()
+    rest = pieces - coefficients @ bases
     for n in range(coefficients.shape[-1]):
-        base = bases[:, n : n + 1]  # (pieces, 1, size)
-        others = coefficients @ bases - coefficients[..., n : n + 1] @ base
+        base, before = bases[:, n : n + 1], coefficients[..., n].clone()  # (pieces, 1, size)
         norm = base.square().sum(-1).clamp(min=torch.finfo(base.dtype).tiny)
-        best = ((pieces - others) * base).sum(-1) / norm
-        coefficients[..., n] = levels.nearest(best)
+        coefficients[..., n] = levels.nearest(before + (rest @ base.mT)[..., 0] / norm)
+        rest += (before - coefficients[..., n])[..., None] * base
     return coefficients
 
 

@@ -8,6 +8,15 @@ from recipes.experiment.report import provenance
 from recipes.experiment.stage import Result
 from recipes.mnist.settings import Settings
 
+METHODS = {
+    "control": "dense control",
+    "pruned": "pruned (ADMM)",
+    "joint": "pruned and on levels (ADMM-NN)",
+    "decomposed": "decomposed, not trained (SmartDeal)",
+    "smartdeal": "decomposed and trained (SmartDeal)",
+}
+"""Stages that compress LeNet-5."""
+
 
 def write(out: Path, settings: Settings, results: dict[str, Result]) -> Result:
     """Write the report next to the stages; its text is returned too."""
@@ -68,10 +77,36 @@ def markdown(settings: Settings, results: dict[str, Result]) -> str:
             "|---" * len(core) + "|",
             f"| {' | '.join(map(str, core.values()))} |",
             "",
+            "## LeNet-5, compressed",
+            "",
+            f"The control is trained for {settings.admm_nn.epochs} epochs more, as what is pruned "
+            "and on levels; points lost are those of test against it. Bytes are those of files, "
+            "without the biases: the weights' values with their codebooks, and their positions. "
+            "Times smaller: than float32, by the values alone and with the positions.",
+            "",
+            *compressed(results),
+            "",
             f"Seconds: {seconds}.",
             "",
         ]
     )
+
+
+def compressed(results: dict[str, Result]) -> list[str]:
+    """The table of LeNet-5's compressions."""
+    control = results["control"]
+    lines = [
+        "| method | weights not zero | bytes of values | of positions | times smaller | "
+        "with positions | dev | test | points lost |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for name, method in METHODS.items():
+        r = results[name]
+        cells = [method, f"{sum(r['nonzero'].values()):,}"]
+        cells += [f"{r['bytes'][part]:,}" for part in ("values", "positions")]
+        cells += [f"{r['values_ratio']:,.1f}", f"{r['ratio']:,.1f}", accuracies(r)]
+        lines.append(f"| {' | '.join(cells)} | {control['test'] - r['test']:+.2f} |")
+    return lines
 
 
 def accuracies(result: Result) -> str:

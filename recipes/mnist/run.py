@@ -1,7 +1,8 @@
 """Handwritten digits, from PyTorch to Verilog: MNIST, or scikit-learn's, which need no file.
 
-Stages: prepare, dense, circulant, quantize, hardware, report. Each keeps its result below
-``--out``: a second run does only what is missing.
+Stages: prepare, dense, then the block-circulant network (circulant, quantize, hardware), then
+LeNet-5 compressed otherwise (control, pruned, joint, decomposed, smartdeal), report. Each keeps its
+result below ``--out``: a second run does only what is missing.
 """
 
 from dataclasses import asdict, dataclass
@@ -14,7 +15,19 @@ from recipes.experiment import command
 from recipes.experiment.stage import Result, Stage, run_stages
 
 HERE = Path(__file__).parent
-StageName = Literal["prepare", "dense", "circulant", "quantize", "hardware", "report"]
+StageName = Literal[
+    "prepare",
+    "dense",
+    "circulant",
+    "quantize",
+    "hardware",
+    "control",
+    "pruned",
+    "joint",
+    "decomposed",
+    "smartdeal",
+    "report",
+]
 
 
 @dataclass
@@ -43,12 +56,13 @@ def run(options: Options) -> None:
     from torch import nn
 
     from data_prep import mnist
-    from recipes.mnist import hardware, networks, report
+    from recipes.mnist import compression, hardware, networks, report
     from recipes.mnist.settings import read_settings
     from recipes.mnist.training import trained
 
     config = options.config or HERE / ("mnist.toml" if options.data else "default.toml")
     settings, out = read_settings(config, options.seed), options.out
+    seed, train, admm_nn = settings.seed, settings.train, settings.admm_nn
     data = mnist.mnist(options.data) if options.data else mnist.sklearn_digits(settings.seed)
     torch.set_num_threads(1)  # the tensors are small: more threads cost more than they give
 
@@ -75,8 +89,17 @@ def run(options: Options) -> None:
         at = out / "quantize" / "bundle"
         return hardware.simulate(folder, circulant()[0], data["test"], settings.core, at)
 
+    def trained_lenet5() -> nn.Sequential:
+        return networks.load(dense(), out / "dense" / "model.safetensors")
+
+    def pruned_lenet5() -> nn.Sequential:
+        return compression.read(dense(), out / "pruned")
+
     def accuracy(result: Result) -> str:
         return f"test {result['test']:.2f} %"
+
+    def smaller(result: Result) -> str:
+        return f"{accuracy(result)}, 1 / {result['ratio']:.0f} of the bytes"
 
     stages = [
         Stage(
@@ -95,6 +118,38 @@ def run(options: Options) -> None:
             lambda r: (
                 f"{r['images']} images, {r['mismatches']} mismatches, {r['cycles']:.0f} cycles"
             ),
+        ),
+        Stage(
+            "control",
+            lambda f, _: compression.control(trained_lenet5(), data, train, admm_nn, seed, f),
+            asdict(admm_nn),
+            accuracy,
+        ),
+        Stage(
+            "pruned",
+            lambda f, _: compression.pruned(trained_lenet5(), data, train, admm_nn, seed, f),
+            asdict(admm_nn),
+            smaller,
+        ),
+        Stage(
+            "joint",
+            lambda f, _: compression.joint(pruned_lenet5(), data, train, admm_nn, seed, f),
+            asdict(admm_nn),
+            smaller,
+        ),
+        Stage(
+            "decomposed",
+            lambda f, _: compression.decomposed(trained_lenet5(), data, settings.smartdeal, f),
+            asdict(settings.smartdeal),
+            smaller,
+        ),
+        Stage(
+            "smartdeal",
+            lambda f, _: compression.smartdeal(
+                trained_lenet5(), data, train, settings.smartdeal, seed, f
+            ),
+            asdict(settings.smartdeal),
+            smaller,
         ),
         Stage(
             "report",

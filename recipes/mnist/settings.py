@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recipes.experiment.settings import tables
+from recipes.mnist.compression import AdmmNN, SmartDeal
 from recipes.mnist.training import Train
 
 
@@ -44,6 +45,8 @@ class Settings:
     network: Network
     words: Words
     core: Core
+    admm_nn: AdmmNN
+    smartdeal: SmartDeal
 
 
 def read_settings(path: Path, seed: int | None) -> Settings:

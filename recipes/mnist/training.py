@@ -10,7 +10,7 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from data_prep.mnist import Images
-from ernn.compress import sizes
+from ernn.compress import ADMM, sizes
 from ernn.files import atomic
 from recipes.experiment.stage import Result
 
@@ -57,7 +57,15 @@ def trained(
     }
 
 
-def fit(model: nn.Module, images: Images, config: Train, seed: int, label: str) -> None:
+def fit(
+    model: nn.Module,
+    images: Images,
+    config: Train,
+    seed: int,
+    label: str,
+    admm: ADMM | None = None,
+    rho_growth: float = 1.0,
+) -> None:
     """Train a model in place; the seed draws the batches and how they are moved.
 
     Args:
@@ -66,6 +74,8 @@ def fit(model: nn.Module, images: Images, config: Train, seed: int, label: str) 
         config: hyper-parameters.
         seed: of everything that is random here.
         label: of the progress bar.
+        admm: draws the weights into its sets: its Z and U step every epoch.
+        rho_growth: factor on its rho after each of these steps.
     """
     x, y = tensors(images)
     random = torch.Generator().manual_seed(seed)
@@ -89,8 +99,13 @@ def fit(model: nn.Module, images: Images, config: Train, seed: int, label: str) 
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
+                if admm is not None:
+                    admm.step()
                 rate.step()
                 bar.update()
+            if admm is not None:
+                admm.update()
+                admm.scale_rho(rho_growth)
     model.eval()
 
 

@@ -8,12 +8,14 @@ import pytest
 import torch
 
 from ernn import bundle
+from ernn.compress import storage
 from recipes.experiment import command
 from recipes.mnist import run
 from recipes.mnist.run import Options
 from recipes.mnist.training import shifted
 
-STAGES = ["prepare", "dense", "circulant", "quantize", "hardware", "report"]
+STAGES = ["prepare", "dense", "circulant", "quantize", "hardware"]
+STAGES += ["control", "pruned", "joint", "decomposed", "smartdeal", "report"]
 SMALL = """
 base = "{default}"
 [train]
@@ -22,10 +24,16 @@ epochs = {epochs}
 channels = [16, 16]
 [core]
 images = 20
+[admm_nn]
+admm_epochs = 1
+retrain_epochs = {epochs}
+[smartdeal]
+rounds = 1
+epochs = 1
 """
 
 
-def write_settings(folder: Path, epochs: int = 4) -> Path:
+def write_settings(folder: Path, epochs: int = 3) -> Path:
     path = folder / "small.toml"
     path.write_text(SMALL.format(default=run.HERE / "default.toml", epochs=epochs))
     return path
@@ -50,6 +58,7 @@ def test_all_stages_and_then_none(no_tools: None, tmp_path: Path, capsys) -> Non
     report = (options.out / "RESULTS.md").read_text()
     assert f"| {rtl['cycles']:.0f} |" in report
     assert report in said
+    check_compressed(results, options.out)
     model = bundle.load(options.out / "quantize" / "bundle")
     assert [layer.kind for layer in model.layers] == ["conv2d", "conv2d", "linear"]
 
@@ -58,14 +67,33 @@ def test_all_stages_and_then_none(no_tools: None, tmp_path: Path, capsys) -> Non
     assert again.count("(already there)") == len(STAGES)
 
 
+def check_compressed(results: dict, out: Path) -> None:
+    for name, most in (("pruned", 5000), ("joint", 2500)):
+        result = results[name]
+        assert sum(result["nonzero"].values()) <= sum(result["kept"].values()) == most
+        assert result["test"] > 50
+        weights = storage.load(out / name / "model.safetensors")
+        found = {n: int(w.count_nonzero()) for n, w in weights.items() if w.dim() > 1}
+        assert found == result["nonzero"]
+        if name == "joint":
+            levels = {n: len(w.abs().unique()) for n, w in weights.items() if w.dim() > 1}
+            assert max(levels.values()) <= 1 + 4
+    assert results["control"]["values_ratio"] == 1
+    assert results["pruned"]["values_ratio"] == pytest.approx(430_500 / 5000, rel=0.01)
+    assert results["joint"]["values_ratio"] > 1400
+    assert results["decomposed"]["dev"] >= results["dense"]["dev"] - 0.3
+    assert results["decomposed"]["ratio"] > 7
+    assert results["smartdeal"]["ratio"] > results["decomposed"]["ratio"]
+
+
 def test_another_setting_repeats_what_depends_on_it(no_tools: None, tmp_path: Path, capsys) -> None:
     options = Options(out=tmp_path / "out", config=write_settings(tmp_path, epochs=1))
     run.run(options)
-    options.config.write_text(options.config.read_text().replace("images = 20", "images = 30"))
+    options.config.write_text(options.config.read_text() + "kept = 0.5\n")
     capsys.readouterr()
     run.run(options)
-    assert capsys.readouterr().out.count("(already there)") == STAGES.index("hardware")
-    assert results_of(options.out)["hardware"]["images"] == 30
+    assert capsys.readouterr().out.count("(already there)") == STAGES.index("decomposed")
+    assert results_of(options.out)["smartdeal"]["kept"] == 0.5
 
 
 @pytest.mark.slow

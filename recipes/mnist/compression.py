@@ -1,0 +1,223 @@
+"""LeNet-5 compressed: ADMM-NN's pruning and levels, SmartDeal's bases and coefficients.
+
+All start from the dense network. Beside them stands a dense control, trained as long as the longest
+of them. A compressed network is kept in a file (:mod:`ernn.compress.storage`); its accuracy is that
+of what the file gives back.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from data_prep.mnist import Images
+from ernn.compress import (
+    ADMM,
+    Basis,
+    Coefficients,
+    ConstraintSet,
+    Levels,
+    Sparse,
+    SparseLevels,
+    Support,
+    budget,
+    inside,
+    storage,
+)
+from recipes.experiment.stage import Result
+from recipes.mnist.training import Train, accuracy, fit
+
+STEPS = 8
+"""Shares of rows that a decomposition tries are multiples of 1 / this."""
+FILE = "model.safetensors"
+
+Data = Mapping[str, Images]
+
+
+@dataclass(frozen=True)
+class AdmmNN:
+    """The table ``[admm_nn]``."""
+
+    pruned: int  # weights that are kept
+    joint: int  # weights that are kept where they are on levels too
+    bits: int  # of a level
+    break_even: float  # a layer that would be pruned less is kept whole
+    admm_epochs: int
+    retrain_epochs: int
+    learning_rate: float  # the highest of either
+    rho: float  # of the first epoch
+    rho_end: float  # of the last
+
+    @property
+    def epochs(self) -> int:
+        """Of a network that is pruned, then put on levels."""
+        return 2 * (self.admm_epochs + self.retrain_epochs)
+
+
+@dataclass(frozen=True)
+class SmartDeal:
+    """The table ``[smartdeal]``."""
+
+    budget: float  # points of dev accuracy that the decomposition alone may cost
+    rounds: int  # of the search for bases and coefficients, at most
+    kept: float  # share of the coefficients' rows that are kept where they are trained
+    epochs: int
+    learning_rate: float
+
+
+def control(
+    model: nn.Sequential, data: Data, train: Train, config: AdmmNN, seed: int, folder: Path
+) -> Result:
+    """Train the dense network on, for as many epochs as the others."""
+    fit(
+        model, data["train"], resumed(train, config.epochs, config.learning_rate), seed, folder.name
+    )
+    return scored(model, data, stored(model.state_dict(), folder))
+
+
+def pruned(
+    model: nn.Sequential, data: Data, train: Train, config: AdmmNN, seed: int, folder: Path
+) -> Result:
+    """Prune by ADMM, and train what is left."""
+    kept = budget.counts(weights(model), config.pruned, break_even=config.break_even)
+    sets = {name: Sparse(count) for name, count in kept.items()}
+    drawn_and_retrained(model, sets, data["train"], train, config, seed, folder.name)
+    return scored(model, data, stored(model.state_dict(), folder)) | {"kept": kept}
+
+
+def joint(
+    model: nn.Sequential, data: Data, train: Train, config: AdmmNN, seed: int, folder: Path
+) -> Result:
+    """Prune a pruned network further and put it on levels, by ADMM, then train it there."""
+    kept = budget.counts(weights(model), config.joint, break_even=config.break_even)
+    levels = Levels.equidistant(config.bits)
+    sets = {name: SparseLevels(Sparse(count), levels) for name, count in kept.items()}
+    drawn_and_retrained(model, sets, data["train"], train, config, seed, folder.name)
+    return scored(model, data, stored(model.state_dict(), folder)) | {"kept": kept}
+
+
+def drawn_and_retrained(
+    model: nn.Sequential,
+    sets: Mapping[str, Sparse | SparseLevels],
+    images: Images,
+    train: Train,
+    config: AdmmNN,
+    seed: int,
+    label: str,
+) -> None:
+    """Draw weights into sets by ADMM, then train inside them with the masks fixed."""
+    admm = ADMM(model, sets, config.rho)
+    growth = (config.rho_end / config.rho) ** (1 / max(1, config.admm_epochs - 1))
+    towards = resumed(train, config.admm_epochs, config.learning_rate)
+    fit(model, images, towards, seed, f"{label}, ADMM", admm, growth)
+    admm.project_()
+    within = {name: on_mask(sets[name], w) for name, w in weights(model).items()}
+    retrain = resumed(train, config.retrain_epochs, config.learning_rate)
+    with inside(model, within):
+        fit(model, images, retrain, seed + 1, f"{label}, retraining")
+
+
+def on_mask(constraint: Sparse | SparseLevels, weight: Tensor) -> ConstraintSet:
+    """The set with the mask that a weight has."""
+    support = Support(weight != 0)
+    return support if isinstance(constraint, Sparse) else SparseLevels(support, constraint.levels)
+
+
+def decomposed(model: nn.Sequential, data: Data, config: SmartDeal, folder: Path) -> Result:
+    """Decompose the weights, with as few rows as the budget allows, and train nothing."""
+    dense = {name: weight.clone() for name, weight in weights(model).items()}
+    least = accuracy(model, data["dev"]) - config.budget
+
+    def basis(steps: int) -> Basis:
+        return Basis(rounds=config.rounds, kept=steps / STEPS)
+
+    low, high = 0, STEPS  # too few rows, enough of them
+    while high - low > 1:
+        middle = (low + high) // 2
+        put(model, {name: basis(middle).project(w) for name, w in dense.items()})
+        low, high = (low, middle) if accuracy(model, data["dev"]) >= least else (middle, high)
+    sets = dict.fromkeys(dense, basis(high))
+    put(model, dense)
+    return factored(model, sets, data, folder) | {"kept": high / STEPS}
+
+
+def smartdeal(
+    model: nn.Sequential, data: Data, train: Train, config: SmartDeal, seed: int, folder: Path
+) -> Result:
+    """Decompose the weights with few rows, and train the coefficients on their bases and mask."""
+    basis = Basis(rounds=config.rounds, kept=config.kept)
+    sets = {n: Coefficients(basis, basis.decompose(w)) for n, w in weights(model).items()}
+    with inside(model, sets):
+        schedule = resumed(train, config.epochs, config.learning_rate)
+        fit(model, data["train"], schedule, seed, folder.name)
+    return factored(model, sets, data, folder) | {"kept": config.kept}
+
+
+def factored(
+    model: nn.Sequential,
+    sets: Mapping[str, Basis | Coefficients],
+    data: Data,
+    folder: Path,
+) -> Result:
+    """Keep the weights of a network as coefficients and bases, and score what they make up."""
+    own = weights(model)
+    tensors = {name: p.detach() for name, p in model.named_parameters() if name not in own}
+    for name, weight in own.items():
+        factors = sets[name].decompose(weight)
+        tensors[f"{name}.coefficients"] = factors.coefficients.float()
+        tensors[f"{name}.bases"] = factors.bases.float()
+        put(model, {name: Basis().compose(factors, weight.shape)})
+    return scored(model, data, stored(tensors, folder))
+
+
+def resumed(train: Train, epochs: int, learning_rate: float) -> Train:
+    """The settings of a training that goes on from a trained network."""
+    return replace(train, epochs=epochs, learning_rate=learning_rate)
+
+
+def weights(model: nn.Module) -> dict[str, Tensor]:
+    """The matrices and kernels, no biases."""
+    return {name: p.detach() for name, p in model.named_parameters() if p.dim() > 1}
+
+
+@torch.no_grad()
+def put(model: nn.Module, given: Mapping[str, Tensor]) -> None:
+    """Replace weights."""
+    for name, parameter in model.named_parameters():
+        if name in given:
+            parameter.copy_(given[name])
+
+
+def read(model: nn.Sequential, folder: Path) -> nn.Sequential:
+    """Load the weights that :func:`stored` wrote, for inference."""
+    model.load_state_dict(storage.load(folder / FILE))
+    return model.eval()
+
+
+def stored(tensors: Mapping[str, Tensor], folder: Path) -> dict[str, int]:
+    """Write a network's file; its bytes, those of the weights apart by what they are."""
+    path = folder / FILE
+    storage.save(tensors, path)
+    assert all(torch.equal(t, tensors[name]) for name, t in storage.load(path).items())
+    parts = [of for name, of in storage.stored(path).items() if not name.endswith("bias")]
+    return {
+        "file": path.stat().st_size,
+        "values": sum(part.values + part.codebook for part in parts),
+        "positions": sum(part.positions for part in parts),
+    }
+
+
+def scored(model: nn.Sequential, data: Data, size: dict[str, int]) -> Result:
+    """Score a network; with its sizes in bytes, and how many times less its values take."""
+    own = weights(model)
+    dense = 4 * sum(w.numel() for w in own.values())
+    return {
+        "dev": accuracy(model, data["dev"]),
+        "test": accuracy(model, data["test"]),
+        "nonzero": {name: int(w.count_nonzero()) for name, w in own.items()},
+        "bytes": size,
+        "values_ratio": dense / size["values"],
+        "ratio": dense / (size["values"] + size["positions"]),
+    }
