@@ -1,8 +1,13 @@
-"""Integer networks of images with random contents for the tests of the core."""
+"""Integer networks of images with random contents for the tests of the core, and photographs."""
 
 import numpy as np
+import torch
+from sklearn.datasets import load_sample_images
+from torch import nn
 
 from ernn.fixed import FixedPoint
+from ernn.nn import BlockBatchNorm, CirculantConv2d, CirculantLinear
+from ernn.quantize import convert_sequential, to_frames
 from ernn.quantize.feedforward import Geometry, IntegerConv2d, IntegerPool
 from ernn.quantize.integer import IntegerModel
 
@@ -61,3 +66,49 @@ def random_images(seed, block_size=4):
         random_convolution(block_size, (channels, 7), last, output=RESULT, seed=seed, relu=False)
     )
     return IntegerModel(tuple(layers))
+
+
+def photographs(count, size, seed=0):
+    """Squares from scikit-learn's two photographs in colour: (count, 3, size, size) of -1 to 1.
+
+    A square is of 1 to 6 times as many pixels along a side, and their means are taken.
+    """
+    rng, squares, images = np.random.default_rng(seed), [], load_sample_images().images
+    for n in range(count):
+        photograph = images[n % len(images)]
+        scale = int(rng.integers(1, 7))
+        side = scale * size
+        y, x = (int(rng.integers(0, edge - side + 1)) for edge in photograph.shape[:2])
+        pixels = photograph[y : y + side, x : x + side] / 127.5 - 1
+        squares.append(pixels.reshape(size, scale, size, scale, 3).mean((1, 3)))
+    return torch.tensor(np.array(squares), dtype=torch.float32).permute(0, 3, 1, 2)
+
+
+def vgg(block_size, size, channels, hidden, words):
+    """A network like VGG with random weights, and photographs for it that it has not seen.
+
+    For each of ``channels`` two convolutions of 3 x 3 and a pool of 2 x 2, the last one a mean;
+    behind them what is fully connected: ``hidden`` values, and 10 classes. The batch normalisation
+    has seen other photographs, so that the values of all layers fill their formats.
+
+    Returns:
+        The integer model, and frames (8, 3 * size**2) for it.
+    """
+
+    def normalised(layer, width):
+        return [layer, BlockBatchNorm(width, block_size, momentum=1.0), nn.ReLU()]
+
+    layers, before, side = [], 3, size
+    torch.manual_seed(0)
+    for width in channels:
+        for source in (before, width):
+            convolution = CirculantConv2d(source, width, 3, block_size, padding=1)
+            layers += normalised(convolution, width)
+        layers.append(nn.MaxPool2d(2) if width != channels[-1] else nn.AvgPool2d(2))
+        before, side = width, side // 2
+    layers += normalised(CirculantConv2d(before, hidden, side, block_size), hidden)
+    network = nn.Sequential(*layers, nn.Flatten(), CirculantLinear(hidden, 10, block_size))
+    with torch.no_grad():
+        network(photographs(64, size))  # the running mean and variance are these photographs'
+    model = convert_sequential(network.eval(), [photographs(64, size)], words)
+    return model, model.quantize(to_frames(photographs(8, size, seed=1)))

@@ -11,9 +11,10 @@ import pytest
 from checking import make
 from layers import expected, extreme_models, random_frames
 from networks import SYSTEM, network
-from pictures import ACTIVATION, RESULT, random_convolution, random_images
+from pictures import ACTIVATION, RESULT, random_convolution, random_images, vgg
 
 from ernn.fixed import FixedPoint
+from ernn.quantize import WordLengths
 from ernn.quantize.feedforward import Geometry, IntegerLinear, IntegerPool
 from ernn.quantize.integer import IntegerModel
 from hdl.compiler import compile_model, configure
@@ -21,7 +22,7 @@ from hdl.config import covering
 from hdl.convert import write_accelerator
 from hdl.program import block_products
 from hdl.report import describe, draw_timeline, operations
-from hdl.schedule import Schedule
+from hdl.schedule import Schedule, latency
 from hdl.simulate import Simulator
 from hdl.tools import lint
 
@@ -61,8 +62,10 @@ def classified():
     )
 
 
+SMALL_VGG, PHOTOGRAPHS = vgg(K, 16, (5, 9), 14, WordLengths(8, 8, 10))
 NETWORKS = {f"random {seed}": random_images(seed) for seed in range(12)}
-NETWORKS |= {"pooled": pooled(), "classified": classified(), "margins": margins()} | SYSTEM
+NETWORKS |= {"pooled": pooled(), "classified": classified(), "margins": margins()}
+NETWORKS |= {"vgg": SMALL_VGG} | SYSTEM
 SHAPES = {
     "one slice": {"n_pe": 8, "fold": 2},
     "two slices": {"n_pe": 16, "slices": 2, "fold": 2},
@@ -97,6 +100,40 @@ def test_results_and_cycles(core, name):
     periods = np.diff(result.finished[streams - 1 :: streams])[8:].tolist()
     assert periods == np.diff([frame.output for frame in schedule.frames])[8:].tolist()
     assert program.limit < schedule.cycles_per_frame
+
+
+def assert_photographs_are_classified(simulator, model, frames):
+    """Results and cycles of a network like VGG; return its schedule."""
+    program = compile_model(model, simulator.cfg)
+    schedule = Schedule(program, 4)
+    result = simulator.run(program, [frames])
+    (want,) = expected(model, [frames])
+    np.testing.assert_array_equal(result.outputs[0], want)
+    assert len(set(want.argmax(1))) > 2
+    outputs = [frame.output for frame in schedule.frames]
+    assert set(np.diff(result.finished[2:])) == {schedule.period} == set(np.diff(outputs[1:]))
+    lone = simulator.run(program, [frames[:1]])
+    assert lone.finished[0] - lone.accepted[0] == latency(program)
+    return schedule
+
+
+@pytest.mark.parametrize("core", ["one slice", "two slices"])
+def test_photographs(core):
+    assert_photographs_are_classified(simulator(core), SMALL_VGG, PHOTOGRAPHS)
+
+
+@pytest.mark.slow
+def test_photographs_in_a_network_of_the_size_for_cifar():
+    """Frames of 3 x 32 x 32 values.
+
+    With k = 16 they take 16 PEs 40 thousand cycles, which Verilator runs in a second; k = 8 would
+    be four times as many. Four-fold, the PEs are busy where a layer has but 4 block rows.
+    """
+    model, frames = vgg(16, 32, (64, 128, 256), 512, WordLengths(12, 16, 16))
+    core = Simulator(configure(model, 16, fold=4))
+    schedule = assert_photographs_are_classified(core, model, frames)
+    assert schedule.program.block_products == 573_936
+    assert schedule.utilization > 0.9
 
 
 @pytest.mark.parametrize("name", ["random 1", "random 4", "random 8", "pooled", "classified"])
