@@ -4,6 +4,7 @@
 
 The image holds 32-bit words, the least significant byte first; the frames are an array (time,
 size) of integers in the input's format, one utterance. A line a frame: its results as integers.
+Images need the padding of their network's first layer, and so its bundle: ``--bundle DIR``.
 """
 
 import sys
@@ -208,6 +209,7 @@ class Options:
         frames: an .npy file of integers (time, size), one utterance.
         baud: bits a second.
         word: bytes of an integer of a frame and of a result.
+        bundle: the model's folder, if its frames are images: they get their padding.
     """
 
     port: str
@@ -215,26 +217,46 @@ class Options:
     frames: Path
     baud: int = 1_000_000
     word: int = 2
+    bundle: Path | None = None
+
+
+def padded(frames: np.ndarray, folder: Path) -> np.ndarray:
+    """Frames (time, input_size) for a bundle's network; images with their padding.
+
+    Raises:
+        FileNotFoundError: there is no bundle.
+        ValueError: frames of another size.
+    """
+    from ernn import bundle  # brings torch, which other frames do without
+    from hdl.layout import pad_frames
+
+    first = bundle.load(folder).layers[0]
+    if frames.shape[1] != first.input_size:
+        raise ValueError(f"frames of {frames.shape[1]} values: the model takes {first.input_size}")
+    return pad_frames(frames, first)
 
 
 def classify(transport: Transport, options: Options) -> list[np.ndarray]:
     """Load the image, send the frames: the results of each, as integers.
 
     Raises:
-        ValueError: the image or the frames do not fit the board.
+        FileNotFoundError: there is no bundle, or another file is missing.
+        ValueError: the image or the frames do not fit the board, or the frames the model.
         BoardError: the board does not answer, or refuses the image.
     """
     frames = np.load(options.frames)
     if frames.ndim != 2 or frames.dtype.kind not in "iu":
         raise ValueError(f"{options.frames}: must be integers (time, size)")
+    if options.bundle is not None:
+        frames = padded(frames, options.bundle)
     kind = np.dtype(f"<i{options.word}")
     client = Client(transport)
     status = client.load(options.image.read_bytes())
     if status.accelerator >> 4:
         raise BoardError(f"the accelerator refused the image: status {status.accelerator:#04x}")
     unit = status.input_bytes // options.word
-    padded = np.pad(frames, ((0, 0), (0, -frames.shape[1] % unit))).astype(kind)
-    return [np.frombuffer(result, kind) for result in client.run(f.tobytes() for f in padded)]
+    whole = np.pad(frames, ((0, 0), (0, -frames.shape[1] % unit))).astype(kind)
+    return [np.frombuffer(result, kind) for result in client.run(f.tobytes() for f in whole)]
 
 
 def main() -> int:

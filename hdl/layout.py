@@ -10,6 +10,7 @@ import numpy as np
 
 from ernn.fixed import Integers
 from ernn.quantize.feedforward import Geometry, IntegerConv2d
+from ernn.quantize.integer import IntegerLayer
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,10 @@ def padded(geometry: Geometry) -> Geometry:
     return replace(geometry, image=(height, width), padding=(0, 0))
 
 
-def pad_frames(frames: Integers, layer: IntegerConv2d) -> Integers:
-    """Frames (time, input_size) with their padding, every pixel in whole blocks."""
+def pad_frames(frames: Integers, layer: IntegerLayer) -> Integers:
+    """Frames (time, input_size); images with their padding, every pixel in whole blocks."""
+    if not isinstance(layer, IntegerConv2d):
+        return frames
     image, padding, k = layer.geometry.image, layer.geometry.padding, layer.block_size
     pixels = frames.reshape(len(frames), *image, layer.in_channels)
     edges = [(0, 0), *((n, n) for n in padding), (0, -layer.in_channels % k)]

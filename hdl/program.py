@@ -553,10 +553,7 @@ class Program:
 
     def pack_inputs(self, frames: Integers, word_bits: int) -> list[int]:
         """As :meth:`pack_frames`, images with their padding."""
-        first = self.model.layers[0]
-        if isinstance(first, IntegerConv2d):
-            frames = pad_frames(frames, first)
-        return self.pack_frames(frames, word_bits)
+        return self.pack_frames(pad_frames(frames, self.model.layers[0]), word_bits)
 
     def pack_frames(self, frames: Integers, word_bits: int) -> list[int]:
         """Blocks of frames (time, input_size) in order, as words of that many bits."""

@@ -7,10 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from checking import make
 from layers import formats, random_layer, random_linear
+from pictures import vgg
 
 from ernn import bundle
 from ernn.fixed import FixedPoint
+from ernn.quantize import WordLengths
 from ernn.quantize.integer import IntegerModel
 from hdl import published
 from hdl.build import Options, build, main
@@ -134,6 +137,26 @@ def test_vivado_script_adds_files_that_are_there(built, language):
     (project,) = (entry for entry in log if entry[0] == "create_project")
     assert "xc7a100tcsg324-1" in project
     assert ("set_property", "top", "accelerator", "current_fileset") in log
+
+
+def test_a_network_of_images(tmp_path):
+    """Built as any other; its own test bench compares what its Verilog gives of padded images."""
+    model, _ = vgg(4, 8, (5, 9), 14, WordLengths(8, 10, 12))
+    bundle.save(model, tmp_path / "bundle")
+    out = tmp_path / "out"
+    content = build(
+        Options(tmp_path / "bundle", out, device="xc7a100t", n_pe=4, frames=2, synth=False)
+    )
+    result = make(out, "verilator")
+    assert "\nPASS\n" in result.stdout, result.stdout + result.stderr
+    core, cycles = content["core"], content["cycles"]
+    cfg = configure(model, 4, slices=core["slices"], fold=core["fold"])
+    program = compile_model(model, cfg)
+    assert core["images"]
+    assert cycles["frame"] == Schedule(program).cycles_per_frame
+    assert sum(op["products"] for op in cycles["operations"]) == program.block_products
+    assert len((out / "input.hex").read_text().splitlines()) == 4 * program.input_blocks
+    assert "| layer 0: y = W x | 2 x 9 |" in (out / "report.md").read_text()
 
 
 def test_constraints_are_the_clock(built):

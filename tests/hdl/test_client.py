@@ -5,18 +5,23 @@ import select
 import subprocess
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from layers import expected, formats, random_frames, random_layer, random_linear
+from pictures import random_convolution, vgg
 from stub import stub
 
+from ernn import bundle
 from ernn.fixed import FixedPoint
+from ernn.quantize import WordLengths
+from ernn.quantize.feedforward import Geometry
 from ernn.quantize.integer import IntegerModel
 from hdl import client, ecp5
 from hdl.accelerator import image
 from hdl.client import BoardError, Client, Options, classify
-from hdl.compiler import compile_model
+from hdl.compiler import compile_model, configure
 from hdl.ecp5 import ulx3s
 from hdl.tools import build
 
@@ -129,31 +134,67 @@ def network(seed):
     return IntegerModel((lstm, replace(classes, bias=classes.bias // 64)))
 
 
+def send(model, frames, board, tmp_path, capsys, monkeypatch):
+    """What the command line prints of frames for a Verilated board's accelerator: (time, words)."""
+    words = image(compile_model(model, board.cfg))
+    (tmp_path / "image.bin").write_bytes(words.astype("<u4").tobytes())
+    np.save(tmp_path / "frames.npy", frames)
+    bundle.save(model, tmp_path / "bundle")
+    options = {"image": "image.bin", "frames": "frames.npy", "bundle": "bundle"}
+    files = [word for name, file in options.items() for word in (f"--{name}", str(tmp_path / file))]
+    monkeypatch.setattr(sys, "argv", ["hdl.client", "--port", "pins", *files])
+    transport = Pins(board.program, DIVIDER * 1.01, 20)
+    monkeypatch.setattr(client, "SerialPort", lambda port, baud: transport)
+    assert client.main() == 0
+    transport.close()
+    return np.array([line.split() for line in capsys.readouterr().out.splitlines()], int)
+
+
+def board_of(cfg, folder):
+    """A Verilated board with a real accelerator, and the accelerator's configuration."""
+    files = ulx3s.convert_core(cfg, folder, divider=DIVIDER)
+    return SimpleNamespace(program=verilated(files), cfg=cfg)
+
+
 @pytest.mark.slow
 def test_classify(tmp_path, capsys, monkeypatch):
     """The command line, a board with a real accelerator, and the classes of the integer model.
 
     Two images one after the other, an utterance each.
     """
-    program = verilated(ulx3s.convert_core(ulx3s.CORE, tmp_path / "board", divider=DIVIDER))
+    board = board_of(ulx3s.CORE, tmp_path / "board")
     for seed in 0, 1:
         model = network(seed)
         (frames,) = random_frames(model, [12], seed)
-        words = image(compile_model(model, ulx3s.CORE))
-        (tmp_path / "image.bin").write_bytes(words.astype("<u4").tobytes())
-        np.save(tmp_path / "frames.npy", frames)
-        files = ["--image", str(tmp_path / "image.bin"), "--frames", str(tmp_path / "frames.npy")]
-        monkeypatch.setattr(sys, "argv", ["hdl.client", "--port", "pins", *files])
-        transport = Pins(program, DIVIDER * 1.01, 20)
-        monkeypatch.setattr(client, "SerialPort", lambda port, baud, pins=transport: pins)
-        assert client.main() == 0
-        transport.close()
-        results = np.array([line.split() for line in capsys.readouterr().out.splitlines()], int)
+        results = send(model, frames, board, tmp_path, capsys, monkeypatch)
         (wanted,) = expected(model, [frames])
         np.testing.assert_array_equal(results, wanted)
-        classes = results.argmax(axis=1)
-        np.testing.assert_array_equal(classes, wanted.argmax(axis=1))
-        assert len(set(classes)) > 3
+        assert len(set(results.argmax(axis=1))) > 3
+
+
+@pytest.mark.slow
+def test_classify_photographs(tmp_path, capsys, monkeypatch):
+    """As above, of a network whose images get their padding on their way."""
+    model, frames = vgg(4, 8, (5, 9), 14, WordLengths(8, 10, 12))
+    board = board_of(replace(configure(model, 8, fold=2), relaxed=True), tmp_path / "board")
+    results = send(model, frames, board, tmp_path, capsys, monkeypatch)
+    (wanted,) = expected(model, [frames])
+    np.testing.assert_array_equal(results, np.pad(wanted, ((0, 0), (0, 2))))  # to a whole block
+    assert len(set(results.argmax(axis=1))) > 2
+
+
+def test_images_get_their_padding(tmp_path):
+    model = network(0)
+    bundle.save(model, tmp_path / "recurrent")
+    (frames,) = random_frames(model, [3])
+    np.testing.assert_array_equal(client.padded(frames, tmp_path / "recurrent"), frames)
+    geometry = Geometry((2, 1), (2, 3), padding=(0, 1))
+    bundle.save(IntegerModel((random_convolution(4, (3, 4), geometry),)), tmp_path / "images")
+    padded = client.padded(np.arange(1, 7)[None], tmp_path / "images")
+    pixels = [0] * 4, [1, 2, 3, 0], [0] * 4, [0] * 4, [4, 5, 6, 0], [0] * 4
+    np.testing.assert_array_equal(padded, np.concatenate(pixels)[None])
+    with pytest.raises(ValueError, match="frames of 5 values: the model takes 6"):
+        client.padded(np.zeros((1, 5), int), tmp_path / "images")
 
 
 class Silence:
