@@ -121,7 +121,7 @@ def encode(array: np.ndarray) -> tuple[dict[str, np.ndarray], Layout]:
         gaps = np.diff(places, prepend=-1) - 1
         index_bits = min(INDEX_BITS, key=lambda b: b * _codes_of(gaps, b))
         parts, layout = _encode_all(flat[places], array.shape)
-        parts["positions"] = pack(_to_codes(gaps, index_bits), index_bits)
+        parts["positions"] = pack(gap_codes(gaps, index_bits), index_bits)
         codes = _codes_of(gaps, index_bits)
         sparse = {"gaps": codes, "index_bits": index_bits}
         found.append((parts, Layout(**asdict(layout) | sparse)))
@@ -178,6 +178,18 @@ def unpack(packed: np.ndarray, bits: int, count: int) -> np.ndarray:
     return each.astype(np.int64) @ (1 << np.arange(bits))
 
 
+def gap_codes(gaps: np.ndarray, bits: int) -> np.ndarray:
+    """Return the codes of gaps: as many of the largest as fit, then what is left.
+
+    The largest code, 2**bits - 1, skips that many zeros and places nothing.
+    """
+    escape = 2**bits - 1
+    ends = (gaps // escape + 1).cumsum() - 1
+    codes = np.full(_codes_of(gaps, bits), escape)
+    codes[ends] = gaps % escape
+    return codes
+
+
 def _encode_all(values: np.ndarray, shape: tuple[int, ...]) -> tuple[dict[str, Any], Layout]:
     """Encode values without their positions."""
     raw = values.view(np.uint8)
@@ -200,15 +212,6 @@ def _encode_all(values: np.ndarray, shape: tuple[int, ...]) -> tuple[dict[str, A
 def _codes_of(gaps: np.ndarray, bits: int) -> int:
     """Count the codes of all gaps."""
     return int((gaps // (2**bits - 1)).sum()) + len(gaps)
-
-
-def _to_codes(gaps: np.ndarray, bits: int) -> np.ndarray:
-    """Return the codes of gaps: as many of the largest as fit, then what is left."""
-    escape = 2**bits - 1
-    ends = (gaps // escape + 1).cumsum() - 1
-    codes = np.full(_codes_of(gaps, bits), escape)
-    codes[ends] = gaps % escape
-    return codes
 
 
 def _read(path: Path | str) -> tuple[dict[str, dict[str, np.ndarray]], dict[str, Layout]]:

@@ -1,0 +1,148 @@
+"""The PE of powers of two times bases against its integer layer, in every cycle of its stream."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from checking import check
+from myhdl import block
+from products import Run, frames_of, product_case, show, written
+
+from ernn.fixed import FixedPoint
+from ernn.quantize.shift_add import IntegerShiftAdd, largest_shift
+from hdl.arith import bit, bits
+from hdl.module import convert
+from hdl.shift_add import SHIFT_ADD_LATENCY, ShiftAddConfig, shift_add_pe
+from hdl.sparse import Write
+from hdl.stream import Stream
+from hdl.synth import synthesize
+
+
+def layer(coefficients, bases, input_size, bits=4, gap_bits=3, basis_bits=8, length=12):
+    """A layer of these factors."""
+    source, output = FixedPoint(length, 8), FixedPoint(length, 6)
+    bias = np.random.default_rng(9).integers(output.lowest, output.highest + 1, len(bases))
+    weight = FixedPoint(basis_bits, basis_bits + 3)
+    return IntegerShiftAdd(
+        coefficients, bases, bias, input_size, bits, gap_bits, source, weight, output
+    )
+
+
+def factors(out, pieces, rows, size, bits=4, basis_bits=8, kept=0.6):
+    """Random coefficients, some rows of them zero and one output, and bases."""
+    rng = np.random.default_rng(size)
+    C = rng.choice([-1, 1], (out, pieces, rows, size)) << rng.integers(
+        0, largest_shift(bits) + 1, (out, pieces, rows, size)
+    )
+    C *= rng.random(C.shape) < 0.8
+    C *= rng.random((out, pieces, rows, 1)) < kept
+    C[out // 2] = 0
+    half = 1 << (basis_bits - 1)
+    return C, rng.integers(-half, half, (out, pieces, size, size))
+
+
+def config(*layers):
+    """What holds any of the layers."""
+    each = [dataclasses.asdict(ShiftAddConfig.of(one)) for one in layers]
+    return ShiftAddConfig(**{name: max(cfg[name] for cfg in each) for name in each[0]})
+
+
+def run(one, cfg):
+    frames = frames_of(cfg.activation, one.input_size)
+    words = one.entries()
+    last = [w >> (one.size * one.bits + one.gap_bits + 1) for w in words]
+    content = {"w": words, "basis": one.basis_words(), "bias": one.bias}
+    filled = np.pad(frames, ((0, 0), (0, -one.input_size % one.size)))
+    return Run(content, {}, last, filled, one.run(frames))
+
+
+def memories(cfg):
+    return {
+        "w": Write(cfg.entries, cfg.entry),
+        "basis": Write(cfg.bases * cfg.size, cfg.size * cfg.basis),
+        "x": Write(cfg.columns, cfg.activation),
+        "bias": Write(cfg.rows, cfg.output),
+    }
+
+
+@block
+def flat_shift_add(
+    clk, rst, start, last_entry, w_enable, w_address, w_data, basis_enable, basis_address,
+    basis_data, x_enable, x_address, x_data, bias_enable, bias_address, bias_data, o_ready,
+    o_valid, o_data, cfg,
+):  # fmt: skip
+    """The PE with a port for each signal."""
+    ports = locals()
+    w, basis, x, bias = (written(ports, name) for name in ("w", "basis", "x", "bias"))
+    o = Stream(cfg.output)
+    return show(o, o_ready, o_valid, o_data), shift_add_pe(
+        clk, rst, start, last_entry, w, basis, x, bias, o, cfg
+    )
+
+
+def case(*layers, stall=0.0):
+    cfg = config(*layers)
+    runs = [run(one, cfg) for one in layers]
+    steps, latency = cfg.size, SHIFT_ADD_LATENCY
+    return product_case(flat_shift_add, cfg, memories(cfg), runs, steps, latency, stall)
+
+
+def extremes(out=3, pieces=2, rows=5, size=3):
+    """All products highest, all lowest, none."""
+    C, B = np.full((out, pieces, rows, size), 64), np.full((out, pieces, size, size), -128)
+    return [(C, B), (-C, B), (0 * C, B)]
+
+
+SHAPES = [  # outputs, pieces, rows, size, bits, basis bits, gap bits, columns less than there are
+    (5, 2, 6, 3, 4, 8, 3, 2),
+    (4, 1, 9, 2, 3, 6, 1, 1),
+    (3, 3, 4, 4, 4, 8, 2, 0),
+    (3, 2, 5, 5, 2, 4, 4, 3),
+    (4, 1, 20, 1, 4, 8, 2, 0),
+]
+
+
+def of_shape(out, pieces, rows, size, bits, basis_bits, gap_bits, less):
+    C, B = factors(out, pieces, rows, size, bits, basis_bits)
+    return layer(C, B, pieces * rows * size - less, bits, gap_bits, basis_bits)
+
+
+def test_equals_the_integer_layer(tmp_path):
+    check([case(of_shape(*shape), stall=0.3) for shape in SHAPES], tmp_path, ["verilator"])
+
+
+def test_extremes_and_stalls(tmp_path):
+    """Several layers in the same PE, one after another."""
+    layers = [layer(*some, 30) for some in (*extremes(), factors(7, 2, 5, 3, kept=0.2))]
+    check([case(*layers, stall=stall) for stall in (0.0, 0.5, 0.9)], tmp_path, ["verilator"])
+
+
+def test_simulates_in_myhdl(tmp_path):
+    check([case(layer(*factors(3, 2, 3, 3), 17), stall=0.5)], tmp_path, ["myhdl"])
+
+
+@pytest.mark.parametrize("simulator", ["icarus", "ghdl"])
+def test_small(simulator, request, tmp_path):
+    request.getfixturevalue(simulator)
+    layers = [layer(*factors(3, 1, 4, 2), 8), layer(*extremes(2, 1, 4, 2)[0], 8)]
+    check([case(*layers, stall=0.4)], tmp_path, [simulator])
+
+
+def test_the_extremes_saturate():
+    full = layer(*extremes()[0], 30)
+    y = full.run(frames_of(12, 30))
+    assert (y[0] == full.output.highest).all()
+    assert (y[1] == full.output.lowest).all()
+
+
+def measured(cfg, folder):
+    """What Yosys makes of the PE."""
+    signals = memories(cfg)
+    arguments = {
+        "clk": bit(),
+        "rst": bit(),
+        "start": bit(),
+        "last_entry": bits(len(signals["w"].address)),
+    }
+    arguments |= {**signals, "o": Stream(cfg.output), "cfg": cfg}
+    return synthesize(convert(shift_add_pe, arguments, folder), "shift_add_pe").total

@@ -1,0 +1,138 @@
+"""The PE of pruned weights against its integer layer, in every cycle of its stream."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from checking import check
+from myhdl import block
+from products import Run, frames_of, product_case, show, written
+
+from ernn.fixed import FixedPoint
+from ernn.quantize.sparse import IntegerSparse
+from hdl.arith import bit, bits, word
+from hdl.module import convert
+from hdl.sparse import SPARSE_LATENCY, SparseConfig, Write, sparse_pe
+from hdl.stream import Stream
+from hdl.synth import synthesize
+
+
+def layer(levels, level_bits=4, gap_bits=4, scale=25000, bias=None, length=12, **formats):
+    """A layer of these levels."""
+    rng = np.random.default_rng(9)
+    output = formats.pop("output", FixedPoint(length, 6))
+    if bias is None:
+        bias = rng.integers(output.lowest, output.highest + 1, len(levels))
+    source = FixedPoint(length, 8)
+    weight = FixedPoint(16, formats.pop("weight_fraction", 17))
+    return IntegerSparse(levels, scale, bias, level_bits, gap_bits, source, weight, output)
+
+
+def pruned(rows, columns, kept, level_bits, seed=0):
+    """Levels of which a share is not zero, one row without."""
+    rng = np.random.default_rng(seed)
+    highest = 1 << (level_bits - 1)
+    levels = rng.integers(1, highest + 1, (rows, columns)) * rng.choice([-1, 1], (rows, columns))
+    levels *= rng.random((rows, columns)) < kept
+    levels[rows // 2] = 0
+    return levels
+
+
+def config(*layers):
+    """What holds any of the layers."""
+    each = [dataclasses.asdict(SparseConfig.of(one)) for one in layers]
+    return SparseConfig(**{name: max(cfg[name] for cfg in each) for name in each[0]})
+
+
+def run(one, frames):
+    words = one.entries()
+    last = [w >> (one.level_bits + one.gap_bits) for w in words]
+    return Run({"w": words, "bias": one.bias}, {"scale": one.scale}, last, frames, one.run(frames))
+
+
+def memories(cfg):
+    return {
+        "w": Write(cfg.entries, cfg.entry),
+        "x": Write(cfg.columns, cfg.activation),
+        "bias": Write(cfg.rows, cfg.output),
+    }
+
+
+@block
+def flat_sparse(
+    clk, rst, start, last_entry, scale, w_enable, w_address, w_data, x_enable, x_address, x_data,
+    bias_enable, bias_address, bias_data, o_ready, o_valid, o_data, cfg,
+):  # fmt: skip
+    """The PE with a port for each signal."""
+    ports = locals()
+    w, x, bias = (written(ports, name) for name in ("w", "x", "bias"))
+    o = Stream(cfg.output)
+    return show(o, o_ready, o_valid, o_data), sparse_pe(
+        clk, rst, start, last_entry, scale, w, x, bias, o, cfg
+    )
+
+
+def case(*layers, stall=0.0):
+    cfg = config(*layers)
+    runs = [run(one, frames_of(cfg.activation, one.levels.shape[1])) for one in layers]
+    return product_case(flat_sparse, cfg, memories(cfg), runs, 1, SPARSE_LATENCY, stall)
+
+
+def extremes(rows=4, columns=24):
+    """All levels highest, all lowest, none, one a row at its end."""
+    at_the_end = np.zeros((rows, columns), int)
+    at_the_end[:, -1] = 8
+    full = np.full((rows, columns), 8)
+    return [full, -full, 0 * full, at_the_end]
+
+
+SHAPES = [  # rows, columns, share that is kept, level bits, gap bits
+    (5, 40, 0.2, 4, 4),
+    (7, 33, 0.1, 3, 2),
+    (3, 64, 0.5, 2, 1),
+    (9, 10, 0.3, 5, 6),
+    (1, 1, 1.0, 4, 4),
+]
+
+
+def test_equals_the_integer_layer(tmp_path):
+    random = [layer(pruned(*shape[:4]), *shape[3:]) for shape in SHAPES]
+    wide = layer(pruned(4, 50, 0.2, 4), length=16, weight_fraction=24, scale=-32768)
+    check([case(one, stall=0.3) for one in (*random, wide)], tmp_path, ["verilator"])
+
+
+def test_extremes_and_stalls(tmp_path):
+    """Several layers in the same PE, one after another."""
+    layers = [layer(levels) for levels in (*extremes(), pruned(12, 30, 0.1, 4))]
+    check([case(*layers, stall=stall) for stall in (0.0, 0.5, 0.9)], tmp_path, ["verilator"])
+
+
+def test_simulates_in_myhdl(tmp_path):
+    check([case(layer(pruned(5, 9, 0.3, 4)), stall=0.5)], tmp_path, ["myhdl"])
+
+
+@pytest.mark.parametrize("simulator", ["icarus", "ghdl"])
+def test_small(simulator, request, tmp_path):
+    request.getfixturevalue(simulator)
+    layers = [layer(pruned(3, 9, 0.3, 3), 3, 2), layer(np.full((2, 9), -4), 3, 2)]
+    check([case(*layers, stall=0.4)], tmp_path, [simulator])
+
+
+def test_the_extremes_saturate():
+    full = layer(extremes()[0])
+    y = full.run(frames_of(12, 24))
+    assert (y[0] == full.output.lowest).all()
+    assert (y[1] == full.output.highest).all()
+
+
+def measured(cfg, folder):
+    """What Yosys makes of the PE."""
+    signals = memories(cfg)
+    arguments = {
+        "clk": bit(),
+        "rst": bit(),
+        "start": bit(),
+        "last_entry": bits(len(signals["w"].address)),
+    }
+    arguments |= {"scale": word(cfg.scale), **signals, "o": Stream(cfg.output), "cfg": cfg}
+    return synthesize(convert(sparse_pe, arguments, folder), "sparse_pe").total
