@@ -111,6 +111,25 @@ class Machine:
         indices = Counter({self.weight_memory: entries * index_bits})
         return self.products(entries) + Work(Counter({16: entries}), Counter(), indices)
 
+    def shift_add(self, rows: int, size: int, bits: int, basis_bits: int, index_bits: int) -> Work:
+        """Rows of coefficients, each rebuilt to ``size`` weights that are multiplied.
+
+        A row of coefficients of ``bits`` and its index is read, for each of its weights a column
+        of the basis; what rebuilds a weight is a shift and an addition a coefficient, of words
+        that hold the longest shift. ``weight_bits`` are those of the rebuilt weights.
+
+        Source: Chen et al., SmartDeal, arXiv 2101.01163.
+        """
+        weights = rows * size
+        rebuilt = Counter({self.weight_bits: 2 * weights * size, 16: rows})
+        reads = rows * (size * bits + index_bits) + weights * size * basis_bits
+        products = Work(
+            Counter({self.sum_bits: weights}),
+            Counter({(self.weight_bits, self.activation_bits): weights}),
+            Counter({self.activation_memory: weights * self.activation_bits}),
+        )
+        return products + Work(rebuilt, Counter(), Counter({self.weight_memory: reads}))
+
     def circulant(self, block_products: int, transforms: int, block_size: int) -> Work:
         """Block products of spectra, and FFTs of blocks and back.
 

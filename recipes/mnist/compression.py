@@ -43,7 +43,6 @@ class AdmmNN:
     pruned: int  # weights that are kept
     joint: int  # weights that are kept where they are on levels too
     bits: int  # of a level
-    break_even: float  # a layer that would be pruned less is kept whole
     admm_epochs: int
     retrain_epochs: int
     learning_rate: float  # the highest of either
@@ -78,20 +77,32 @@ def control(
 
 
 def pruned(
-    model: nn.Sequential, data: Data, train: Train, config: AdmmNN, seed: int, folder: Path
+    model: nn.Sequential,
+    data: Data,
+    train: Train,
+    config: AdmmNN,
+    break_even: float,
+    seed: int,
+    folder: Path,
 ) -> Result:
-    """Prune by ADMM, and train what is left."""
-    kept = budget.counts(weights(model), config.pruned, break_even=config.break_even)
+    """Prune by ADMM, and train what is left; a layer pruned less than ``break_even`` is whole."""
+    kept = budget.counts(weights(model), config.pruned, break_even=break_even)
     sets = {name: Sparse(count) for name, count in kept.items()}
     drawn_and_retrained(model, sets, data["train"], train, config, seed, folder.name)
     return scored(model, data, stored(model.state_dict(), folder)) | {"kept": kept}
 
 
 def joint(
-    model: nn.Sequential, data: Data, train: Train, config: AdmmNN, seed: int, folder: Path
+    model: nn.Sequential,
+    data: Data,
+    train: Train,
+    config: AdmmNN,
+    break_even: float,
+    seed: int,
+    folder: Path,
 ) -> Result:
     """Prune a pruned network further and put it on levels, by ADMM, then train it there."""
-    kept = budget.counts(weights(model), config.joint, break_even=config.break_even)
+    kept = budget.counts(weights(model), config.joint, break_even=break_even)
     levels = Levels.equidistant(config.bits)
     sets = {name: SparseLevels(Sparse(count), levels) for name, count in kept.items()}
     drawn_and_retrained(model, sets, data["train"], train, config, seed, folder.name)
@@ -164,12 +175,14 @@ def factored(
     """Keep the weights of a network as coefficients and bases, and score what they make up."""
     own = weights(model)
     tensors = {name: p.detach() for name, p in model.named_parameters() if name not in own}
+    rows = {}
     for name, weight in own.items():
         factors = sets[name].decompose(weight)
+        rows[name] = int(factors.coefficients.any(-1).sum())
         tensors[f"{name}.coefficients"] = factors.coefficients.float()
         tensors[f"{name}.bases"] = factors.bases.float()
         put(model, {name: Basis().compose(factors, weight.shape)})
-    return scored(model, data, stored(tensors, folder))
+    return scored(model, data, stored(tensors, folder)) | {"rows": rows}
 
 
 def resumed(train: Train, epochs: int, learning_rate: float) -> Train:

@@ -6,29 +6,65 @@ from pathlib import Path
 from ernn.files import atomic
 from recipes.experiment.report import provenance
 from recipes.experiment.stage import Result
+from recipes.mnist.energy import energies
+from recipes.mnist.plots import draw
 from recipes.mnist.settings import Settings
 
-METHODS = {
+NAMES = {
+    "dense": "LeNet-5, dense",
+    "circulant": "block-circulant",
     "control": "dense control",
     "pruned": "pruned (ADMM)",
     "joint": "pruned and on levels (ADMM-NN)",
     "decomposed": "decomposed, not trained (SmartDeal)",
     "smartdeal": "decomposed and trained (SmartDeal)",
 }
-"""Stages that compress LeNet-5."""
+"""What the stages make."""
+COMPRESSED = ("control", "pruned", "joint", "decomposed", "smartdeal")
+"""Those that go on from LeNet-5."""
 
 
 def write(out: Path, settings: Settings, results: dict[str, Result]) -> Result:
     """Write the report next to the stages; its text is returned too."""
-    text = markdown(settings, results)
+    methods = costs(settings, results)
+    text = markdown(settings, results, methods)
+    with atomic(out / "methods.png") as new:
+        draw(methods, new)
+    content = {"seed": settings.seed, **results, "methods": methods}
     with atomic(out / "results.json") as new:
-        new.write_text(json.dumps({"seed": settings.seed, **results}, indent=1) + "\n")
+        new.write_text(json.dumps(content, indent=1) + "\n")
     with atomic(out / "RESULTS.md") as new:
         new.write_text(text)
     return {"text": text}
 
 
-def markdown(settings: Settings, results: dict[str, Result]) -> str:
+def costs(settings: Settings, results: dict[str, Result]) -> dict[str, dict[str, float]]:
+    """What every method stores and computes for an image, by its name, and its test accuracy.
+
+    Dense and block-circulant weights are stored in the words of the integer model.
+    """
+    bits, found = settings.words.weight, {}
+    for stage, work in energies(settings, results).items():
+        result = results[stage]
+        if stage in ("dense", "circulant"):
+            size = result["parameters"] * bits / 8
+        elif stage == "pruned":  # its file has float32
+            size = result["bytes"]["positions"] + sum(result["nonzero"].values()) * bits / 8
+        else:
+            size = result["bytes"]["positions"] + result["bytes"]["values"]
+        found[NAMES[stage]] = {
+            "test": result["test"],
+            "bytes": round(size),
+            "multiplications": sum(work.multiplications.values()),
+            "model energy, nJ": work.energy / 1e3,
+            "of it memory, nJ": work.memory / 1e3,
+        }
+    return found
+
+
+def markdown(
+    settings: Settings, results: dict[str, Result], methods: dict[str, dict[str, float]]
+) -> str:
     """The report."""
     prepare, integer, rtl = (results[name] for name in ("prepare", "quantize", "hardware"))
     used, words = rtl["resources"], settings.words
@@ -86,6 +122,23 @@ def markdown(settings: Settings, results: dict[str, Result]) -> str:
             "",
             *compressed(results),
             "",
+            "## All methods",
+            "",
+            "Of an image. Energy is that of a model (45 nm, Horowitz 2014: operations and accesses "
+            "to memories of the network's own size), not of a synthesized circuit: every weight is "
+            "read, and by SmartDeal rebuilt, wherever a window lies. Weights not on levels "
+            f"have {words.weight} bits, activations {words.activation}.",
+            "",
+            "| method | test | bytes | multiplications | model energy, nJ | of it memory |",
+            "|---|---|---|---|---|---|",
+            *(
+                f"| {name} | {of['test']:.2f} | {of['bytes']:,} | {of['multiplications']:,} | "
+                f"{of['model energy, nJ']:,.1f} | {of['of it memory, nJ']:,.1f} |"
+                for name, of in methods.items()
+            ),
+            "",
+            "![all methods](methods.png)",
+            "",
             f"Seconds: {seconds}.",
             "",
         ]
@@ -100,9 +153,9 @@ def compressed(results: dict[str, Result]) -> list[str]:
         "with positions | dev | test | points lost |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
-    for name, method in METHODS.items():
-        r = results[name]
-        cells = [method, f"{sum(r['nonzero'].values()):,}"]
+    for stage in COMPRESSED:
+        r = results[stage]
+        cells = [NAMES[stage], f"{sum(r['nonzero'].values()):,}"]
         cells += [f"{r['bytes'][part]:,}" for part in ("values", "positions")]
         cells += [f"{r['values_ratio']:,.1f}", f"{r['ratio']:,.1f}", accuracies(r)]
         lines.append(f"| {' | '.join(cells)} | {control['test'] - r['test']:+.2f} |")

@@ -56,13 +56,14 @@ def run(options: Options) -> None:
     from torch import nn
 
     from data_prep import mnist
-    from recipes.mnist import compression, hardware, networks, report
+    from recipes.mnist import compression, energy, hardware, networks, report
     from recipes.mnist.settings import read_settings
     from recipes.mnist.training import trained
 
     config = options.config or HERE / ("mnist.toml" if options.data else "default.toml")
     settings, out = read_settings(config, options.seed), options.out
     seed, train, admm_nn = settings.seed, settings.train, settings.admm_nn
+    break_even = energy.break_even(settings)
     data = mnist.mnist(options.data) if options.data else mnist.sklearn_digits(settings.seed)
     torch.set_num_threads(1)  # the tensors are small: more threads cost more than they give
 
@@ -127,14 +128,18 @@ def run(options: Options) -> None:
         ),
         Stage(
             "pruned",
-            lambda f, _: compression.pruned(trained_lenet5(), data, train, admm_nn, seed, f),
-            asdict(admm_nn),
+            lambda f, _: compression.pruned(
+                trained_lenet5(), data, train, admm_nn, break_even, seed, f
+            ),
+            [asdict(admm_nn), break_even],
             smaller,
         ),
         Stage(
             "joint",
-            lambda f, _: compression.joint(pruned_lenet5(), data, train, admm_nn, seed, f),
-            asdict(admm_nn),
+            lambda f, _: compression.joint(
+                pruned_lenet5(), data, train, admm_nn, break_even, seed, f
+            ),
+            [asdict(admm_nn), break_even],
             smaller,
         ),
         Stage(

@@ -44,6 +44,14 @@ def test_an_entry_of_a_sparse_weight_costs_its_index_more() -> None:
     assert 1 < MACHINE.break_even(1) < ratio < MACHINE.break_even(8)
 
 
+def test_a_row_of_coefficients_is_rebuilt_and_multiplied() -> None:
+    work = MACHINE.shift_add(10, 3, 4, 8, 6)
+    assert work.multiplications == {(12, 8): 30}
+    assert work.additions == {12: 10 * 3 * 3 * 2, 16: 10, 24: 30}
+    weights = 10 * (3 * 4 + 6) + 10 * 3 * 3 * 8
+    assert work.accesses == {64 * 1024: weights, 1024: 30 * 8}
+
+
 @pytest.mark.parametrize("k", [4, 8, 16])
 def test_block_products_and_transforms(k: int) -> None:
     work = MACHINE.circulant(20, 3, k)

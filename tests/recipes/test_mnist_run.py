@@ -84,6 +84,13 @@ def check_compressed(results: dict, out: Path) -> None:
     assert results["decomposed"]["dev"] >= results["dense"]["dev"] - 0.3
     assert results["decomposed"]["ratio"] > 7
     assert results["smartdeal"]["ratio"] > results["decomposed"]["ratio"]
+    methods = results["methods"]
+    energy = {name: method["model energy, nJ"] for name, method in methods.items()}
+    assert min(energy, key=energy.get) == "block-circulant"
+    assert energy["pruned and on levels (ADMM-NN)"] < energy["pruned (ADMM)"]
+    assert energy["pruned (ADMM)"] < energy["LeNet-5, dense"] / 10
+    assert all(m["of it memory, nJ"] < m["model energy, nJ"] for m in methods.values())
+    assert (out / "methods.png").stat().st_size > 10_000
 
 
 def test_another_setting_repeats_what_depends_on_it(no_tools: None, tmp_path: Path, capsys) -> None:
