@@ -28,15 +28,16 @@ from hdl.module import module
 from hdl.pe import add_at_once
 from hdl.sparse import (
     add_product,
+    give,
     is_filler,
     keep,
     keep_reset,
     read_activation,
-    row_end,
+    read_bias,
     walk,
 )
 
-SHIFT_ADD_LATENCY = 10
+SHIFT_ADD_LATENCY = 9
 """Cycles of a :func:`shift_add_pe` beside those of its entries."""
 
 
@@ -122,12 +123,12 @@ def shift_add_pe(clk, rst, start, last_entry, w, basis, x, bias, o, cfg):
     size = cfg.size
     codes_length = size * cfg.coefficient
     move, valid, begins, filler, filler_late = (bit() for _ in range(5))
-    turn, last, whole, ends, ends_late, begins_late = (bit() for _ in range(6))
+    turn, last, whole, ends, ends_late, begins_late, done = (bit() for _ in range(7))
     entry, gap, step = bits(cfg.entry), bits(cfg.gap), bits(max(1, (size - 1).bit_length()))
     skip = bits(max(1, (((1 << cfg.gap) - 1) * size).bit_length()))
     codes, codes_late = bits(codes_length), bits(codes_length)
     column, activation, weight = bits(size * cfg.basis), word(cfg.activation), word(cfg.weight)
-    total = word(cfg.accumulator)
+    base, total = word(cfg.output + cfg.shift), word(cfg.accumulator)
     final = size - 1
 
     @always_comb
@@ -150,9 +151,11 @@ def shift_add_pe(clk, rst, start, last_entry, w, basis, x, bias, o, cfg):
         rebuild(clk, move, codes_late, column, weight, cfg),
         keep(clk, move, filler, filler_late, 3),
         keep(clk, move, begins, begins_late, 3),
-        add_product(clk, move, activation, weight, filler_late, begins_late, total),
-        keep_reset(clk, rst, move, ends, ends_late, 4),
-        row_end(clk, rst, start, move, ends_late, total, bias, o, cfg.shift),
+        add_product(clk, move, activation, weight, filler_late, begins_late, base, total),
+        keep_reset(clk, rst, move, ends, ends_late, 3),
+        read_bias(clk, start, move, ends_late, bias, base, cfg.shift),
+        keep_reset(clk, rst, move, ends_late, done, 3),
+        give(clk, rst, total, done, move, o, cfg.shift),
     )
 
 

@@ -22,6 +22,7 @@ from hdl.arith import (
     cut,
     cut_bits,
     join,
+    overflow,
     queue_memory,
     shift_left,
     word,
@@ -110,12 +111,13 @@ def sparse_pe(clk, rst, start, last_entry, scale, w, x, bias, o, cfg):
     Sources: Ren et al., ADMM-NN, ASPLOS 2019; Han et al., EIE, ISCA 2016.
     """
     move, valid, last, begins, filler, filler_late = (bit() for _ in range(6))
-    ends, ends_late, begins_late = (bit() for _ in range(3))
+    ends, ends_late, begins_late, done = (bit() for _ in range(4))
     entry, gap = bits(cfg.entry), bits(cfg.gap)
     code, code_late, level = word(cfg.level), word(cfg.level), word(cfg.level + 1)
     activation = word(cfg.activation)
     total = word(cfg.accumulator)
-    product = word(cfg.accumulator + cfg.scale)
+    product, base = word(cfg.accumulator + cfg.scale), word(cfg.output + cfg.shift)
+    y = word(max(len(product), len(base)) + 1)
 
     @always_comb
     def name_level():
@@ -125,9 +127,10 @@ def sparse_pe(clk, rst, start, last_entry, scale, w, x, bias, o, cfg):
             level.next = code_late + 1
 
     @always(clk.posedge)
-    def to_scale():
+    def scaled():
         if move:
             product.next = total * scale
+            y.next = product + base
 
     return (
         walk(clk, rst, move, start, last_entry, w, entry, bits(1), valid, 1),
@@ -141,10 +144,12 @@ def sparse_pe(clk, rst, start, last_entry, scale, w, x, bias, o, cfg):
         keep(clk, move, filler, filler_late, 3),
         keep(clk, move, begins, begins_late, 3),
         name_level,
-        add_product(clk, move, activation, level, filler_late, begins_late, total),
-        to_scale,
+        add_product(clk, move, activation, level, filler_late, begins_late, 0, total),
+        scaled,
         keep_reset(clk, rst, move, ends, ends_late, 5),
-        row_end(clk, rst, start, move, ends_late, product, bias, o, cfg.shift),
+        read_bias(clk, start, move, ends_late, bias, base, cfg.shift),
+        keep_reset(clk, rst, move, ends_late, done, 3),
+        give(clk, rst, y, done, move, o, cfg.shift),
     )
 
 
@@ -263,17 +268,18 @@ def read_activation(clk, move, start, valid, ends, skip, filler, begins, x, acti
 
 
 @block
-def add_product(clk, move, a, b, clear, begins, total):
-    """Sum of products a * b of a row in one DSP, 3 cycles later.
+def add_product(clk, move, a, b, clear, begins, base, total):
+    """Base and the products a * b of a row added up in one DSP, 3 cycles later.
 
     Ports
         a, b : words
         clear : the product is 0
         begins : the row's first product
+        base : a constant, or a word 2 cycles after its row's first product
         total : the sum with this product
     """
     a_late, b_late, product = word(len(a)), word(len(b)), word(len(a) + len(b))
-    base, begins_late = word(len(total)), bit()
+    before, begins_late = word(len(total)), bit()
 
     @always(clk.posedge)
     def multiply():
@@ -288,14 +294,14 @@ def add_product(clk, move, a, b, clear, begins, total):
     @always_comb
     def feedback():
         if begins_late:
-            base.next = 0
+            before.next = base
         else:
-            base.next = total
+            before.next = total
 
     @always(clk.posedge)
     def accumulate():
         if move:
-            total.next = base + product
+            total.next = before + product
 
     return multiply, feedback, accumulate, keep(clk, move, begins, begins_late, 2)
 
@@ -304,31 +310,19 @@ def add_product(clk, move, a, b, clear, begins, total):
 
 
 @block
-def row_end(clk, rst, start, move, ends, value, bias, o, shift):
-    """Round a row's value, add its bias, saturate, and pass it on; tell all when to ``move``.
+def read_bias(clk, start, move, ends, bias, base, shift):
+    """Read the biases one after another: what a row's sum is added to or begins with.
 
-    Equals :func:`ernn.quantize.sparse.row_end` bit for bit, 4 cycles after ``ends``. The half of
-    the rounding and the bias are what the value is added to.
+    With :func:`give` of the sum, it equals :func:`ernn.quantize.sparse.row_end` bit for bit: base
+    is the bias before the shift, and the half that rounds.
 
     Ports
-        ends : a row's value comes two cycles later
-        value : a word of any length
-        bias : Write of the biases, which are read one after another from start on
-        o : Stream of results
-        move : all that works for this row end goes on
+        ends : the row's last cycle; in its cycles base comes 2 cycles later
+        bias : Write of the biases
+        base : a word longer than a bias by ``shift``
     """
-    row, data, done, ready, take = (
-        wrapping(len(bias.address)),
-        bits(len(o.data)),
-        *(bit() for _ in range(3)),
-    )
-    b = word(len(o.data))
-    base = word(len(b) + shift)
-    total = word(max(len(value), len(base)) + 1)
-    exact = word(len(total) - shift)
-    y = word(len(b))
-    highest = constant((1 << (len(b) - 1)) - 1)
-    lowest, whole = -highest - 1, len(b)
+    row, data = wrapping(len(bias.address)), bits(len(bias.data))
+    value = word(len(data))
     enable, w_address, w_data = bias.enable, bias.address, bias.data
 
     @always(clk.posedge)
@@ -338,33 +332,49 @@ def row_end(clk, rst, start, move, ends, value, bias, o, shift):
         elif move and ends:
             row.next = row + 1
 
+    return (
+        count,
+        queue_memory(clk, enable, w_address, w_data, move, row, move, data, 1 << len(row)),
+        cut(data, value, 0, len(value)),
+        shift_left(value, base, shift, constant(1 << (shift - 1))),
+    )
+
+
+@block
+def give(clk, rst, total, done, move, o, shift):
+    """Drop ``shift`` bits of a row's total, saturate and pass it on; tell all when to ``move``.
+
+    One cycle from total to o.
+
+    Ports
+        done : the total is complete
+        move : the pipeline before goes on
+        o : Stream of results
+    """
+    length = len(o.data)
+    exact, y = word(len(total) - shift), word(length)
+    sign = len(exact) - 1
+    over, ready, take = (bit() for _ in range(3))
+    highest = constant((1 << (length - 1)) - 1)
+    lowest = -highest - 1
+
     @always_comb
     def wait():
         move.next = ready or not done
 
     @always(clk.posedge)
-    def add_up():
-        if move:
-            total.next = value + base
-
-    @always(clk.posedge)
     def store():
         if take:
-            if exact > highest:
-                y.next = highest
-            elif exact < lowest:
+            if not over:
+                y.next = exact[length:].signed()
+            elif exact[sign]:
                 y.next = lowest
             else:
-                y.next = exact[whole:].signed()
+                y.next = highest
 
     return (
-        count,
-        queue_memory(clk, enable, w_address, w_data, move, row, move, data, 1 << len(row)),
-        cut(data, b, 0, whole),
-        shift_left(b, base, shift, constant(1 << (shift - 1))),
-        add_up,
-        cut(total, exact, shift, len(total) - shift),
-        keep_reset(clk, rst, move, ends, done, 3),
+        cut(total, exact, shift, len(exact)),
+        overflow(exact, over, length),
         output_stage(clk, rst, done, ready, take, o.valid, o.ready),
         wait,
         store,

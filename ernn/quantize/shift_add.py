@@ -108,9 +108,10 @@ class IntegerShiftAdd:
 
     @property
     def accumulator_length(self) -> int:
-        """Word length that holds any row's sum."""
-        length = weight_length(self.size, self.bits, self.weight.word_length)
-        return accumulator_length(FixedPoint(length, 0), self.input.word_length, self.input_size)
+        """Word length that holds any row's sum, the bias in it."""
+        weight = FixedPoint(weight_length(self.size, self.bits, self.weight.word_length), 0)
+        products = accumulator_length(weight, self.input.word_length, self.input_size)
+        return max(products, self.output.word_length + self.shift) + 1
 
     def weights(self) -> Integers:
         """Return W (out, in), its integers in the fraction of the bases."""

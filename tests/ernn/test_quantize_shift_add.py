@@ -106,7 +106,7 @@ def test_the_words_hold_the_weights(gap_bits: int, kept: int) -> None:
         ({"bits": 1}, "bits is 1"),
         ({"gap_bits": 0}, "gap_bits is 0"),
         ({"weight": FixedPoint(8, 0)}, "shift of 0; it must be from 1 to 31"),
-        ({"input": FixedPoint(40, 8)}, "sums of 55 bits; at most 48"),
+        ({"input": FixedPoint(40, 8)}, "sums of 56 bits; at most 48"),
     ],
 )
 def test_what_a_pe_does_not_compute_is_refused(change: dict, message: str) -> None:

@@ -68,7 +68,7 @@ def shown(ends, steps, latency, stall, seed):
 
 
 def product_case(function, cfg, memories, runs, steps, latency, stall=0.0):
-    """All runs, one after another, by one PE with an answer for every cycle.
+    """All runs, one after another, by one PE with an answer for every cycle, after a false start.
 
     Args:
         function: the PE with flat ports.
@@ -97,6 +97,12 @@ def product_case(function, cfg, memories, runs, steps, latency, stall=0.0):
     for run in runs:
         steady = run.steady | {"last_entry": len(run.last) - 1}
         write(**run.words)
+        if run is runs[0]:  # a product is broken off by a reset
+            write(x=run.frames[-1])
+            unknown = {"o_valid": None, "o_data": None}
+            cycles.append(idle | steady | {"start": 1, "o_data": 0})
+            cycles += [idle | steady | unknown] * (steps + latency + 3)
+            cycles.append(idle | steady | {"rst": 1} | unknown)
         ends = np.flatnonzero(run.last) + 1
         for n, frame in enumerate(run.frames):
             write(x=frame)

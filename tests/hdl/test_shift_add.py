@@ -4,12 +4,14 @@ import dataclasses
 
 import numpy as np
 import pytest
+import torch
 from checking import check
 from myhdl import block
-from products import Run, frames_of, product_case, show, written
+from products import Run, frames_of, product_case, show, shown, written
 
+from ernn.compress import Basis, Sparse
 from ernn.fixed import FixedPoint
-from ernn.quantize.shift_add import IntegerShiftAdd, largest_shift
+from ernn.quantize.shift_add import IntegerShiftAdd, largest_shift, weight_length
 from hdl.arith import bit, bits
 from hdl.module import convert
 from hdl.shift_add import SHIFT_ADD_LATENCY, ShiftAddConfig, shift_add_pe
@@ -107,8 +109,17 @@ def of_shape(out, pieces, rows, size, bits, basis_bits, gap_bits, less):
     return layer(C, B, pieces * rows * size - less, bits, gap_bits, basis_bits)
 
 
+def projected(rows, columns):
+    """A layer of a float matrix, pruned and as SmartDeal's projection makes it."""
+    torch.manual_seed(0)
+    weight = Sparse(rows * columns // 4).project(torch.randn(rows, columns)) / 16
+    formats = {"source": FixedPoint(12, 8), "output": FixedPoint(12, 6)}
+    return IntegerShiftAdd.of(weight, torch.randn(rows), Basis(3), gap_bits=3, **formats)
+
+
 def test_equals_the_integer_layer(tmp_path):
-    check([case(of_shape(*shape), stall=0.3) for shape in SHAPES], tmp_path, ["verilator"])
+    layers = *(of_shape(*shape) for shape in SHAPES), projected(2, 601)
+    check([case(one, stall=0.3) for one in layers], tmp_path, ["verilator"])
 
 
 def test_extremes_and_stalls(tmp_path):
@@ -135,14 +146,48 @@ def test_the_extremes_saturate():
     assert (y[1] == full.output.lowest).all()
 
 
+def test_an_entry_takes_as_many_cycles_as_it_has_coefficients():
+    """What the PE is compared with, cycle by cycle, is what its docstring says."""
+    one = projected(2, 601)
+    last = run(one, ShiftAddConfig.of(one)).last
+    cycles = list(shown(np.flatnonzero(last) + 1, 3, SHIFT_ADD_LATENCY, 0.0, 0))
+    assert len(cycles) == 3 * len(last) + SHIFT_ADD_LATENCY
+    assert cycles[-1] == (1, 1)
+
+
 def measured(cfg, folder):
     """What Yosys makes of the PE."""
     signals = memories(cfg)
-    arguments = {
-        "clk": bit(),
-        "rst": bit(),
-        "start": bit(),
-        "last_entry": bits(len(signals["w"].address)),
-    }
+    arguments = {"clk": bit(), "rst": bit(), "start": bit()}
+    arguments |= {"last_entry": bits(len(signals["w"].address))}
     arguments |= {**signals, "o": Stream(cfg.output), "cfg": cfg}
     return synthesize(convert(shift_add_pe, arguments, folder), "shift_add_pe").total
+
+
+def sizes(size, coefficient=4, basis=8, activation=12):
+    """A PE of short memories."""
+    accumulator = weight_length(size, coefficient, basis) + activation + 10
+    fixed = {"output": 12, "gap": 4, "shift": 13, "columns": 512, "rows": 512}
+    depths = {"entries": 2048, "bases": 512}
+    words = {"activation": activation, "coefficient": coefficient, "basis": basis}
+    return ShiftAddConfig(size=size, accumulator=accumulator, **words, **fixed, **depths)
+
+
+@pytest.mark.parametrize(
+    "cfg",
+    [
+        sizes(3),
+        *(pytest.param(sizes(size), marks=pytest.mark.slow) for size in (1, 2, 4, 6)),
+        pytest.param(sizes(3, 3), marks=pytest.mark.slow),
+        pytest.param(sizes(3, 4, 6), marks=pytest.mark.slow),
+        pytest.param(sizes(4, activation=16), marks=pytest.mark.slow),
+    ],
+)
+def test_resources(cfg, tmp_path):
+    """The one multiplication is in a DSP, with its sum and the bias."""
+    found = measured(cfg, tmp_path)
+    assert found.dsp == 1
+    term = cfg.basis + largest_shift(cfg.coefficient) + 1
+    skip = (1 << cfg.gap) if cfg.size & (cfg.size - 1) else 0
+    assert found.lut <= 4 * cfg.size * term + 2 * (cfg.output + 9) + skip
+    assert found.ff <= 2 * cfg.size * term + 6 * (cfg.output + cfg.activation)

@@ -4,10 +4,12 @@ import dataclasses
 
 import numpy as np
 import pytest
+import torch
 from checking import check
 from myhdl import block
-from products import Run, frames_of, product_case, show, written
+from products import Run, frames_of, product_case, show, shown, written
 
+from ernn.compress import Levels, Sparse, SparseLevels
 from ernn.fixed import FixedPoint
 from ernn.quantize.sparse import IntegerSparse
 from hdl.arith import bit, bits, word
@@ -95,10 +97,26 @@ SHAPES = [  # rows, columns, share that is kept, level bits, gap bits
 ]
 
 
+def projected(rows, columns, kept):
+    """A layer of a float matrix as ADMM-NN's projection makes it."""
+    torch.manual_seed(0)
+    sparse_levels = SparseLevels(Sparse(kept), Levels.equidistant(4))
+    return IntegerSparse.of(
+        sparse_levels.project(torch.randn(rows, columns)),
+        torch.randn(rows),
+        level_bits=4,
+        gap_bits=4,
+        scale_length=16,
+        source=FixedPoint(12, 8),
+        output=FixedPoint(12, 6),
+    )
+
+
 def test_equals_the_integer_layer(tmp_path):
     random = [layer(pruned(*shape[:4]), *shape[3:]) for shape in SHAPES]
     wide = layer(pruned(4, 50, 0.2, 4), length=16, weight_fraction=24, scale=-32768)
-    check([case(one, stall=0.3) for one in (*random, wide)], tmp_path, ["verilator"])
+    layers = *random, wide, projected(5, 60, 70)
+    check([case(one, stall=0.3) for one in layers], tmp_path, ["verilator"])
 
 
 def test_extremes_and_stalls(tmp_path):
@@ -125,14 +143,44 @@ def test_the_extremes_saturate():
     assert (y[1] == full.output.highest).all()
 
 
+def test_an_entry_takes_a_cycle():
+    """What the PE is compared with, cycle by cycle, is what its docstring says."""
+    last = run(projected(9, 60, 100), np.zeros((1, 60), int)).last
+    cycles = list(shown(np.flatnonzero(last) + 1, 1, SPARSE_LATENCY, 0.0, 0))
+    assert len(cycles) == len(last) + SPARSE_LATENCY
+    assert cycles[-1] == (1, 8)
+
+
 def measured(cfg, folder):
     """What Yosys makes of the PE."""
     signals = memories(cfg)
-    arguments = {
-        "clk": bit(),
-        "rst": bit(),
-        "start": bit(),
-        "last_entry": bits(len(signals["w"].address)),
-    }
-    arguments |= {"scale": word(cfg.scale), **signals, "o": Stream(cfg.output), "cfg": cfg}
+    arguments = {"clk": bit(), "rst": bit(), "start": bit()}
+    arguments |= {"last_entry": bits(len(signals["w"].address)), "scale": word(cfg.scale)}
+    arguments |= {**signals, "o": Stream(cfg.output), "cfg": cfg}
     return synthesize(convert(sparse_pe, arguments, folder), "sparse_pe").total
+
+
+def sizes(activation, accumulator, level=4, gap=4):
+    """A PE of memories that are each a block."""
+    return SparseConfig(activation, 12, level, gap, 16, 16, accumulator, 2048, 512, 512)
+
+
+@pytest.mark.parametrize(
+    "cfg",
+    [
+        sizes(12, 25),
+        pytest.param(sizes(12, 25, 6, 6), marks=pytest.mark.slow),
+        pytest.param(sizes(12, 26), marks=pytest.mark.slow),
+        pytest.param(sizes(18, 36), marks=pytest.mark.slow),
+    ],
+)
+def test_resources(cfg, tmp_path):
+    """A sum of up to 25 bits is scaled in one DSP with its bias; LUTs join what two give."""
+    found = measured(cfg, tmp_path)
+    two = cfg.accumulator > 25
+    assert found.dsp == 2 + two
+    scaled = cfg.accumulator + cfg.scale
+    assert found.lut <= 3 * (cfg.output + 9) + cfg.level + cfg.gap + 2 * scaled * two
+    assert found.ff <= 8 * cfg.output + 2 * scaled * two
+    entry = 1 if cfg.entry > 9 else 0.5
+    assert found.bram36 == entry + 2 * 0.5
