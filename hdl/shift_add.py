@@ -103,10 +103,11 @@ def shift_add_pe(clk, rst, start, last_entry, w, basis, x, bias, o, cfg):
 
     Latency, resources
         From start to the last result, size * E + ``SHIFT_ADD_LATENCY`` cycles for E entries,
-        fillers among them, and those in which a result waits for the one before to be taken; 1
-        DSP, up to 25 bits of a weight and 18 of an activation; LUTs for size shifters and adders
-        of a weight's length; and memories. The bases share a scale that is a power of two: it is
-        part of the shift, and takes no multiplication.
+        fillers among them, and those in which it waits for o. 1 DSP, up to 25 bits of a weight and
+        18 of an activation, adds up, from the bias on: the bases share a scale that is a power of
+        two, so that nothing is left to multiply at a row's end. At most 4 (basis + largest shift +
+        1) LUTs a coefficient and 2 (output + column address) beside them, with 2**gap of a size
+        that is no power of two.
 
     Ports
         start : begins a product

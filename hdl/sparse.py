@@ -1,14 +1,15 @@
-"""A layer entry by entry: one multiplication a cycle, for weights that are pruned and on levels.
+"""Weights that are pruned and on levels, entry by entry: one multiplication a cycle.
 
 A PE has its layer's weights in a memory, as entries in the order of rows, and the activations in
-another. An entry goes through a pipeline that tells its column, reads the activation, multiplies
-and adds up; at a row's end the sum is rounded, with the bias, and leaves. All of the pipeline stops
-while a result is complete and the one before is not taken yet, so that a reader that takes a word a
-row costs nothing; and no queue is needed. It stops by the enables of its registers, which are there
-anyway; o.ready goes to all of them without a register between.
+another. An entry goes through a pipeline that counts its column, reads the activation, multiplies
+and adds up; at a row's end the sum is scaled, rounded and saturated, and leaves.
 
-The memories are written and the product started by whoever is around: a product may be started
-when the one before has given all its results.
+The whole pipeline waits while a result is complete and the one before has not been taken. So no
+queue is needed, and a reader that is ready once in the cycles of a row costs nothing. It waits by
+the enables of registers and memories, which take no LUT; o.ready reaches them without a register.
+
+A product may start when the one before has given all its results; what is around the PE writes the
+memories in between.
 """
 
 from dataclasses import dataclass
@@ -96,8 +97,9 @@ def sparse_pe(clk, rst, start, last_entry, scale, w, x, bias, o, cfg):
 
     Latency, resources
         From start to the last result, E + ``SPARSE_LATENCY`` cycles for E entries, fillers among
-        them, and those in which a result waits for the one before to be taken; 1 DSP, those of
-        the scale's product (one up to 25 bits of a sum, then two), and memories.
+        them, and those in which it waits for o. 1 DSP adds up, and 1 scales sums of up to 25 bits,
+        2 longer ones; at most 3 (output + column address) + level + gap LUTs, and for the second
+        DSP 2 (accumulator + scale) more; its memories are 9 bits an entry with the usual 4 + 4.
 
     Ports
         start : begins a product

@@ -118,14 +118,12 @@ def projected(rows, columns):
 
 
 def test_equals_the_integer_layer(tmp_path):
-    layers = *(of_shape(*shape) for shape in SHAPES), projected(2, 601)
-    check([case(one, stall=0.3) for one in layers], tmp_path, ["verilator"])
-
-
-def test_extremes_and_stalls(tmp_path):
-    """Several layers in the same PE, one after another."""
+    """PEs of several shapes, and one that has layers one after another, at several stalls."""
+    alone = *(of_shape(*shape) for shape in SHAPES), projected(2, 601)
+    cases = [case(one, stall=0.3) for one in alone]
     layers = [layer(*some, 30) for some in (*extremes(), factors(7, 2, 5, 3, kept=0.2))]
-    check([case(*layers, stall=stall) for stall in (0.0, 0.5, 0.9)], tmp_path, ["verilator"])
+    cases += [case(*layers, stall=stall) for stall in (0.0, 0.5, 0.9)]
+    check(cases, tmp_path, ["verilator"])
 
 
 def test_simulates_in_myhdl(tmp_path):

@@ -113,16 +113,13 @@ def projected(rows, columns, kept):
 
 
 def test_equals_the_integer_layer(tmp_path):
-    random = [layer(pruned(*shape[:4]), *shape[3:]) for shape in SHAPES]
+    """PEs of several shapes, and one that has layers one after another, at several stalls."""
     wide = layer(pruned(4, 50, 0.2, 4), length=16, weight_fraction=24, scale=-32768)
-    layers = *random, wide, projected(5, 60, 70)
-    check([case(one, stall=0.3) for one in layers], tmp_path, ["verilator"])
-
-
-def test_extremes_and_stalls(tmp_path):
-    """Several layers in the same PE, one after another."""
+    alone = *(layer(pruned(*shape[:4]), *shape[3:]) for shape in SHAPES), wide, projected(5, 60, 70)
+    cases = [case(one, stall=0.3) for one in alone]
     layers = [layer(levels) for levels in (*extremes(), pruned(12, 30, 0.1, 4))]
-    check([case(*layers, stall=stall) for stall in (0.0, 0.5, 0.9)], tmp_path, ["verilator"])
+    cases += [case(*layers, stall=stall) for stall in (0.0, 0.5, 0.9)]
+    check(cases, tmp_path, ["verilator"])
 
 
 def test_simulates_in_myhdl(tmp_path):
