@@ -86,6 +86,11 @@ def _tiles(length: int, of: int) -> int:
     return -(-length // of)
 
 
+def slots(cfg: CoreConfig) -> int:
+    """Pre-activations of a cell that its lanes take: one where all lanes are linear."""
+    return GATES if cfg.cells else 1
+
+
 def memories(cfg: CoreConfig) -> list[Memory]:
     """All memories of an accelerator."""
     k, W = cfg.block_size, cfg.slices
@@ -94,7 +99,7 @@ def memories(cfg: CoreConfig) -> list[Memory]:
         Memory("weights", cfg.n_pe, k * cfg.weight, cfg.weight_depth),
         Memory("spectra", cfg.fold * W, cfg.operand_bits, column_words),
         Memory("rows", cfg.drain, cfg.row_bits, 2 << address_bits(cfg.row_depth)),
-        Memory("biases", GATES * W, cfg.row_bits, cfg.cell_depth),
+        Memory("biases", slots(cfg) * W, cfg.row_bits, cfg.cell_depth),
     ]
     if "peephole" in cfg.cells:
         found.append(Memory("peepholes", PEEPHOLES * W, k * cfg.weight, cfg.cell_depth))
@@ -236,14 +241,15 @@ def _gru_lane(cfg: CoreConfig) -> Resources:
 
 def _rest(cfg: CoreConfig, stored: Iterable[tuple[Memory, Resources]]) -> Resources:
     """What is between the modules: gathering, choosing, sequencers, streams and the loader."""
-    W, G = cfg.slices, cfg.groups
+    W, G, kinds = cfg.slices, cfg.groups, bool(cfg.cells)  # of lanes more kinds than one
     total = cfg.drain * cfg.sums_bits
     stages = 0 if G == 1 else 1 if G <= GATHER_INPUTS else _tiles(G, GATHER_INPUTS) + 1
-    lut = total * _tiles(G - 1, 5) + cfg.drain * cfg.row_bits + 5 * W * cfg.block_bits + 800
+    lut = total * _tiles(G - 1, 5) + slots(cfg) * W * cfg.row_bits + 4 * W * cfg.block_bits + 610
+    lut += (W * cfg.block_bits + 190) * kinds
     lut += cfg.fold * cfg.operand_bits * (W > 1) + 260 * cfg.images
-    ff = total * stages + cfg.drain * cfg.row_bits + (cfg.fold + W) * cfg.operand_bits
+    ff = total * stages + slots(cfg) * W * cfg.row_bits + (cfg.fold + W) * cfg.operand_bits
     ff += W * (cfg.block_bits + cfg.row_bits) + 3 * load_data_bits(cfg)
-    ff += cfg.block_size * cfg.weight + 850 + 270 * cfg.images
+    ff += cfg.block_size * cfg.weight + 550 + 300 * kinds + 270 * cfg.images
     for memory, resources in stored:  # the registers behind them
         registers = memory.name in ("biases", "peepholes", "states")
         ff += memory.count * memory.width * (registers + (resources.lut > 0))

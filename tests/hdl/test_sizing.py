@@ -72,6 +72,17 @@ def test_estimate_of_a_core_for_images_against_yosys():
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("images", [False, True])
+def test_estimate_of_a_core_without_recurrent_cells_against_yosys(images):
+    """Three of the four slots, their biases with them, are no hardware there."""
+    cfg = replace(SMALL, cells=(), cell_depth=128, images=images)
+    assert_close(cfg, SERIES7, synthesize_accelerator(cfg).total)
+    cfg = replace(cfg, block_size=8, accumulator_length=37)
+    assert_close(cfg, SERIES7, synthesize_accelerator(cfg).total)
+    assert_close(cfg, ECP5, synthesize_accelerator(cfg, "ecp5").total, ECP5_MARGIN)
+
+
+@pytest.mark.slow
 def test_estimate_of_a_wider_core_against_yosys():
     assert_close(WIDE, SERIES7, synthesize_accelerator(WIDE).total)
 
