@@ -319,7 +319,7 @@ def read_bias(clk, start, move, ends, bias, base, shift):
     is the bias before the shift, and the half that rounds.
 
     Ports
-        ends : the row's last cycle; in its cycles base comes 2 cycles later
+        ends : the row's last cycle; the base of a row comes 2 cycles after its cycles
         bias : Write of the biases
         base : a word longer than a bias by ``shift``
     """

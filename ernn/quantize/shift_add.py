@@ -38,8 +38,9 @@ class IntegerShiftAdd:
         input, weight, output: formats of frames, of the bases, and of results and biases.
 
     Raises:
-        ValueError: a coefficient is none of the levels of that many bits, or the formats ask for
-            a shift or a sum that :func:`ernn.quantize.sparse.check_row` refuses.
+        ValueError: a coefficient is none of the levels of that many bits, or is in a row beyond
+            the columns, or the formats ask for a shift or a sum that
+            :func:`ernn.quantize.sparse.check_row` refuses.
     """
 
     coefficients: Integers
@@ -59,6 +60,9 @@ class IntegerShiftAdd:
         if odd.any():
             found = int(self.coefficients[odd][0])
             raise ValueError(f"coefficient {found}: not a power of two of {self.bits} bits")
+        rows = self.coefficients.reshape(len(self.bias), -1, self.size)
+        if rows[:, -(-self.input_size // self.size) :].any():
+            raise ValueError(f"coefficients reach beyond the {self.input_size} columns")
         check_row(self.shift, self.accumulator_length)
 
     @classmethod

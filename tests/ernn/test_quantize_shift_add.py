@@ -103,6 +103,7 @@ def test_the_words_hold_the_weights(gap_bits: int, kept: int) -> None:
     [
         ({"coefficients": np.full((1, 1, 1, 1), 3)}, "coefficient 3: not a power of two of 4 bits"),
         ({"coefficients": np.full((1, 1, 1, 1), -128)}, "coefficient -128"),
+        ({"coefficients": np.full((1, 1, 2, 1), 1)}, "reach beyond the 1 columns"),
         ({"bits": 1}, "bits is 1"),
         ({"gap_bits": 0}, "gap_bits is 0"),
         ({"weight": FixedPoint(8, 0)}, "shift of 0; it must be from 1 to 31"),

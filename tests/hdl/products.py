@@ -88,7 +88,7 @@ def product_case(function, cfg, memories, runs, steps, latency, stall=0.0):
 
     def write(**words):
         for t in range(max(map(len, words.values()))):
-            cycles.append(idle | steady | {"o_data": 0})
+            cycles.append(idle | steady)
             for name, content in words.items():
                 if t < len(content):
                     given = {"enable": 1, "address": t, "data": int(content[t])}
@@ -100,18 +100,18 @@ def product_case(function, cfg, memories, runs, steps, latency, stall=0.0):
         if run is runs[0]:  # a product is broken off by a reset
             write(x=run.frames[-1])
             unknown = {"o_valid": None, "o_data": None}
-            cycles.append(idle | steady | {"start": 1, "o_data": 0})
+            cycles.append(idle | steady | {"start": 1})
             cycles += [idle | steady | unknown] * (steps + latency + 3)
             cycles.append(idle | steady | {"rst": 1} | unknown)
         ends = np.flatnonzero(run.last) + 1
         for n, frame in enumerate(run.frames):
             write(x=frame)
-            cycles.append(idle | steady | {"start": 1, "o_data": 0})
+            cycles.append(idle | steady | {"start": 1})
             for ready, result in shown(ends, steps, latency, stall, n):
                 answer = 0 if result is None else int(run.results[n, result])
                 there = {"o_valid": int(result is not None), "o_data": answer}
                 cycles.append(idle | steady | {"o_ready": ready} | there)
-    cycles.append(idle | steady | {"o_data": 0})
+    cycles.append(idle | steady)
     outputs = "o_valid", "o_data"
     return Case(
         function,

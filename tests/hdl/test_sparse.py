@@ -178,6 +178,6 @@ def test_resources(cfg, tmp_path):
     assert found.dsp == 2 + two
     scaled = cfg.accumulator + cfg.scale
     assert found.lut <= 3 * (cfg.output + 9) + cfg.level + cfg.gap + 2 * scaled * two
-    assert found.ff <= 8 * cfg.output + 2 * scaled * two
+    assert found.ff <= 8 * cfg.output + cfg.level + cfg.gap + 2 * scaled * two
     entry = 1 if cfg.entry > 9 else 0.5
     assert found.bram36 == entry + 2 * 0.5
