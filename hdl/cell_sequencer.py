@@ -72,7 +72,8 @@ def cell_sequencer(clk, rst, program, rows, fresh, frame, command, op, load, coo
     """The order of the cell blocks: operation after operation.
 
     A cell block waits for its rows; an operation waits until the lanes have finished the one before
-    it, so that all its formats can change. Relaxed, a cell block comes every other cycle at most.
+    it, so that all its formats can change, if it does not follow that one in an image. Relaxed, a
+    cell block comes every other cycle at most.
 
     Latency
         A cell block that may be taken is the command of the next cycle.
@@ -90,7 +91,7 @@ def cell_sequencer(clk, rst, program, rows, fresh, frame, command, op, load, coo
     nxt = program.op
     at = (PoolPlace if cfg.images else CellPlace)(nxt)
     key, turn, slots, last = at.key, at.turn, at.slots, at.last
-    cool, cooled = bits(address_bits(cooling + 1)), bit()
+    cool, cooled, ready = bits(address_bits(cooling + 1)), bit(), bit()
     active, here, there, issue = (bit() for _ in range(4))
 
     @always_comb
@@ -108,11 +109,22 @@ def cell_sequencer(clk, rst, program, rows, fresh, frame, command, op, load, coo
         def look():
             here.next = there
 
+    if cfg.images:
+
+        @always_comb
+        def lanes_ready():
+            ready.next = cooled or nxt.follows
+    else:
+
+        @always_comb
+        def lanes_ready():
+            ready.next = cooled
+
     @always_comb
     def next_operation():
         issue.next = active and here
-        load.next = program.valid and not active and cooled
-        program.take.next = program.valid and not active and cooled
+        load.next = program.valid and not active and ready
+        program.take.next = program.valid and not active and ready
 
     @always(clk.posedge)
     def position():
@@ -163,6 +175,7 @@ def cell_sequencer(clk, rst, program, rows, fresh, frame, command, op, load, coo
     return (
         decide,
         look,
+        lanes_ready,
         next_operation,
         position,
         move,

@@ -221,6 +221,7 @@ class _Compiler:
                     self.linear_flags(layer),
                     parameters,
                     images.pooling(geometry, pool, len(rows)),
+                    follows=y > 0,
                 )
         self.image = layout
         return [c or 0 for c in columns]
@@ -278,6 +279,7 @@ class _Compiler:
         flags: frozenset[str],
         parameters: int = 0,
         pooling: Pooling = NO_POOLING,
+        follows: bool = False,
     ) -> None:
         """Add the cell operation of linear rows."""
         self.cell.append(
@@ -296,6 +298,7 @@ class _Compiler:
                 preactivation=fmt,
                 flags=flags,
                 pooling=pooling,
+                follows=follows,
             )
         )
 

@@ -65,7 +65,7 @@ Fields = dict[str, int]
 
 FLAGS = frozenset(
     "two ahead narrow release end sigmoid_g reset_before reset_only relu biased rotate store"
-    " spectrum produced output average".split()
+    " spectrum produced output average follows".split()
 )
 """Fields that are yes or no; all others are numbers."""
 
@@ -124,7 +124,7 @@ def cell_fields(cfg: CoreConfig) -> Fields:
     pooling = {
         **{"across": WINDOW_BITS, "down": WINDOW_BITS, "average": 1},
         **{"half": POOL_BITS, "rounding": POOL_BITS.bit_length()},
-        **{"pixels": row, "size": row, "pitch": row, "advance": row},
+        **{"pixels": row, "size": row, "pitch": row, "advance": row, "follows": 1},
     }
     return {
         **{"kind": 2, "sigmoid_g": 1, "reset_before": 1, "reset_only": 1},
@@ -379,6 +379,7 @@ class CellOp:
         store: the lanes give a new state.
         flags: of ``cell_fields``: sigmoid_g, reset_before, reset_only, relu, narrow, biased.
         pooling: what becomes of an image row; ``blocks`` and ``size`` are those of a pixel.
+        follows: it is the image row behind that of the operation before, and the lanes do the same.
     """
 
     kind: Kind
@@ -398,6 +399,7 @@ class CellOp:
     store: bool = False
     flags: frozenset[str] = frozenset()
     pooling: Pooling = Pooling()
+    follows: bool = False
 
     def iterations(self, cfg: CoreConfig) -> int:
         """Cell blocks of a slice, of each pixel."""
@@ -421,6 +423,13 @@ class CellOp:
             for dx in range(p.across)
         ]
 
+    def at_once(self, produced: bool) -> bool:
+        """Whether it does not wait until the lanes have finished the operation before.
+
+        The lanes' results are marked when they come: ``produced`` must not be on the former's.
+        """
+        return self.follows and not produced
+
     def encode(self, cfg: CoreConfig, produced: bool, end: bool) -> int:
         """The instruction; ``produced``: it gives the frame's last spectra."""
         flags = "sigmoid_g", "reset_before", "reset_only", "relu", "narrow", "biased"
@@ -434,6 +443,7 @@ class CellOp:
             **{"across": p.across - 1, "down": p.down - 1, "average": p.average},
             **{"half": (1 << p.rounding) >> 1, "rounding": p.rounding, "pixels": p.pixels - 1},
             **{"size": p.size, "pitch": p.pitch, "advance": p.advance},
+            "follows": self.at_once(produced),
         }
         values = {
             **{name: name in self.flags for name in flags},
@@ -531,11 +541,7 @@ class Program:
                     words = [pack(block, cfg.weight) for block in self.peephole[:, w, n]]
                     sections.append((units.peephole(w, n), words))
         matrix = [op.encode(cfg, op is self.matrix[-1]) for op in self.matrix]
-        writers = [op for op in self.cell if op.column is not None]
-        cell = [
-            op.encode(cfg, bool(writers) and op is writers[-1], op is self.cell[-1])
-            for op in self.cell
-        ]
+        cell = [op.encode(cfg, self.produced(op), op is self.cell[-1]) for op in self.cell]
         settings = {
             "input_blocks": self.input_blocks - 1,
             "streams": self.streams - 1,
@@ -546,6 +552,10 @@ class Program:
         sections.append((units.cell, cell))
         sections.append((units.settings, [encode(settings, settings_fields(cfg))]))
         return [(unit, words) for unit, words in sections if words]
+
+    def produced(self, op: CellOp) -> bool:
+        """Whether a cell operation gives the frame's last spectra."""
+        return op is next((o for o in reversed(self.cell) if o.column is not None), None)
 
     def _distinct(self) -> list[MatrixOp]:
         """The operations that bring weights."""

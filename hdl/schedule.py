@@ -64,7 +64,9 @@ class Schedule:
         self._free = 0  # of the matrix: the earliest cycle to offer the next step
         self._step = 0  # the cycle of its last step
         self._row_end = 0  # the earliest cycle of the next row's end
-        self._cell_free = 0
+        self._cell_free = 0  # the earliest cycle of the next operation's first cell block
+        self._cell_last = 0  # the cycle of their last cell block
+        self._cell_taken = 0  # the cycle in which the last instruction of the cells was taken
         self._cells_done: list[int] = []
         self._leaves: list[int] = []  # for each output group the cycle in which it leaves the queue
         self._output_free = 0  # the earliest cycle of the next one
@@ -181,7 +183,10 @@ class Schedule:
         """Lay out a cell operation."""
         cfg = self.program.cfg
         longest = max(lane_latency(kind, cfg) for kind in kinds(cfg))
+        if op.at_once(self.program.produced(op)):
+            self._cell_free = max(self._cell_last + 2, self._cell_taken + FETCH + 1)
         cycle, cycles = self._cell_free + cfg.relaxed, list[int]()
+        self._cell_taken = self._cell_free - 1
         results = op.results(cfg)
         for group, gives in op.reads(cfg):
             cycle = max(cycle, rows[group] + cfg.relaxed)
@@ -203,6 +208,7 @@ class Schedule:
                     for column in range(first, until):
                         self._written[number, column] = given + 1 + spectrum_delay(cfg)
             cycle += 1 + cfg.relaxed
+        self._cell_last = cycles[-1]
         self._cell_free = cycles[-1] + ROWS_DELAY + longest + 3
         frame.cells.append(cycles)
 
