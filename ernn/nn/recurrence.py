@@ -14,10 +14,8 @@ from torch.autograd.function import once_differentiable
 from ernn.files import atomic, cache_folder, digest
 
 SOURCE = Path(__file__).with_suffix(".cpp")
-PROCESSORS = {  # what torch says the processor can do: what the compiler calls it
-    "AVX2": ("x86-64-v3", (torch.float32, torch.float64)),
-    "AVX512": ("x86-64-v4", (torch.float32, torch.float64, torch.bfloat16)),
-}
+ARCHITECTURES = {"AVX2": "x86-64-v3", "AVX512": "x86-64-v4"}
+"""The compiler's name for what torch says the processor can do."""
 
 
 def product_type(like: Tensor) -> torch.dtype:
@@ -29,25 +27,39 @@ def product_type(like: Tensor) -> torch.dtype:
 def supports(weight: Tensor, hidden_size: int) -> bool:
     """Whether :class:`Recurrence` runs here, with a weight as this one.
 
-    It does on x86 processors with AVX2, in bfloat16 with AVX-512 and an even hidden size, where a
-    C++ compiler is found. The first call compiles.
+    It does on x86 processors with AVX2, in bfloat16 with AVX512_BF16 and an even hidden size, where
+    a C++ compiler is found. The first call compiles.
     """
     if weight.device.type != "cpu":
         return False
-    _, types = PROCESSORS.get(torch.backends.cpu.get_cpu_capability(), ("", ()))
     dtype = product_type(weight)
     paired = dtype != torch.bfloat16 or hidden_size % 2 == 0
-    return dtype in types and paired and load()
+    return paired and load() and _runs(dtype)
+
+
+@cache
+def _runs(dtype: torch.dtype) -> bool:
+    """Whether this processor computes products of this type: one is tried."""
+    u, h, W, bias = (torch.zeros(shape, dtype=dtype) for shape in ((1, 1, 8), (1, 2), (8, 2), 8))
+    s = h.double() if dtype == torch.float64 else h.float()
+    try:
+        torch.ops.ernn.recurrence("lstm", u, h, s, W, bias.to(s))
+    except RuntimeError:
+        return False
+    return True
 
 
 @cache
 def load() -> bool:
-    """Load the compiled loop, or warn and return False if it cannot be compiled.
+    """Load the compiled loop; False if it is not for this processor or, with a warning, not made.
 
     It is kept in :func:`ernn.files.cache_folder`, by a hash of all that it is made of.
     """
+    architecture = ARCHITECTURES.get(torch.backends.cpu.get_cpu_capability())
+    if architecture is None:
+        return False
     try:
-        torch.ops.load_library(_compiled())
+        torch.ops.load_library(_compiled(architecture))
     except (OSError, subprocess.CalledProcessError) as error:
         reason = (getattr(error, "stderr", "") or str(error)).strip().splitlines()[0]
         warnings.warn(f"no C++ compiler, so training is slower: {reason}", stacklevel=4)
@@ -55,9 +67,8 @@ def load() -> bool:
     return True
 
 
-def _compiled() -> Path:
+def _compiled(architecture: str) -> Path:
     torch_folder = Path(torch.__file__).parent
-    architecture, _ = PROCESSORS[torch.backends.cpu.get_cpu_capability()]
     flags = f"-std=c++20 -O3 -march={architecture} -fopenmp -shared -fPIC -DNDEBUG".split()
     for headers in ("include", "include/torch/csrc/api/include"):
         flags += ["-isystem", f"{torch_folder}/{headers}"]

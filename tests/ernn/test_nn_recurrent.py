@@ -1,5 +1,8 @@
 """LSTM and GRU against torch.nn, ONNX Runtime and themselves: fused, looped, dense, circulant."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -241,6 +244,9 @@ def test_short_products_change_no_more_than_their_rounding(
     given = [t.detach().float().requires_grad_() for t in exact]
     upstream = torch.randn(20, batch, hidden).to(dtype), torch.randn(batch, hidden)
     tolerance = 1e-5 if dtype == torch.float32 else 5e-2
+    with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+        if not supports(given[0], hidden):
+            pytest.skip(f"no products of {dtype} here")
     for threads in (1, 2):
         with torch_threads(threads):
             expected = Recurrence.apply(cell, *exact)
@@ -295,6 +301,33 @@ def test_training_takes_the_compiled_recurrence_and_inference_torch_s_kernel(
     assert_close(layer(x)[0], expected, **SINGLE)
     with pytest.raises(AssertionError, match="kernel was called"), torch.no_grad():
         layer(x)
+
+
+def test_what_is_not_computed_here_is_torch_s() -> None:
+    with torch.autocast("cpu", torch.float16):
+        assert not LSTM(5, 8).compiled
+    with torch.autocast("cpu", torch.bfloat16):
+        assert not LSTM(5, 7).compiled  # an odd size
+    assert not LSTM(5, 8, device="meta").compiled
+
+
+OLDER = """
+import torch
+from ernn.nn import LSTM
+layer = LSTM(5, 8)
+with torch.autocast("cpu", torch.bfloat16):
+    layer(torch.randn(6, 3, 5))[0].sum().backward()
+    print(layer.compiled, layer.weight_hh_l0.grad.isfinite().all())
+"""
+
+
+@pytest.mark.skipif(torch.backends.cpu.get_cpu_capability() != "AVX512", reason="no AVX-512")
+def test_a_processor_without_products_of_bfloat16_trains_by_torch_s_kernel() -> None:
+    older = os.environ | {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE"}
+    ran = subprocess.run(
+        [sys.executable, "-c", OLDER], env=older, capture_output=True, text=True, check=True
+    )
+    assert ran.stdout == "False tensor(True)\n"
 
 
 def test_without_a_compiler_torch_s_kernel_trains(monkeypatch: pytest.MonkeyPatch) -> None:
