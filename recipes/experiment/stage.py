@@ -47,6 +47,7 @@ def run_stages(stages: Sequence[Stage], out: Path, start: str | None) -> dict[st
     """
     results: dict[str, Result] = {}
     digest, repeat = "", False
+    width = 1 + max(len(stage.name) for stage in stages)
     for number, stage in enumerate(stages, 1):
         repeat |= stage.name == start
         depends = json.dumps([digest, stage.name, stage.settings], sort_keys=True, default=str)
@@ -59,7 +60,7 @@ def run_stages(stages: Sequence[Stage], out: Path, start: str | None) -> dict[st
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
             key.write_text(digest)
-        label = f"[{number}/{len(stages)}] {stage.name:9}"
+        label = f"[{number}/{len(stages)}] {stage.name:{width}}"
         kept = stored.is_file()
         if not kept:
             print(f"{label}...", flush=True)
