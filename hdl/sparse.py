@@ -31,6 +31,7 @@ from hdl.arith import (
 )
 from hdl.config import address_bits
 from hdl.module import module
+from hdl.pe import end_of_row
 from hdl.stream import output_stage
 
 SPARSE_LATENCY = 11
@@ -140,7 +141,7 @@ def sparse_pe(clk, rst, start, last_entry, scale, w, x, bias, o, cfg):
         cut_bits(entry, gap, cfg.level, cfg.gap),
         cut_bits(entry, last, cfg.level + cfg.gap, 1),
         is_filler(gap, filler),
-        both(valid, last, ends),
+        end_of_row(valid, last, ends),
         read_activation(clk, move, start, valid, ends, gap, filler, begins, x, activation),
         keep(clk, move, code, code_late, 3),
         keep(clk, move, filler, filler_late, 3),
@@ -206,17 +207,6 @@ def is_filler(gap, filler):
         filler.next = gap == largest
 
     return compare
-
-
-@block
-def both(a, b, q):
-    """Q is a and b. No register."""
-
-    @always_comb
-    def conjunction():
-        q.next = a and b
-
-    return conjunction
 
 
 @block

@@ -21,11 +21,11 @@ from torch import Tensor
 
 from ernn.compress.basis import Basis, Factors
 from ernn.fixed import FixedPoint, Integers, accumulator_length
-from ernn.quantize.sparse import check_bits, check_row, relative, row_end, words
+from ernn.quantize.sparse import Rounded, check_bits, check_row, relative, row_end, words
 
 
 @dataclass(frozen=True, eq=False)
-class IntegerShiftAdd:
+class IntegerShiftAdd(Rounded):
     """A fully connected layer y = W x + b, W = C B piece by piece.
 
     Attributes:
@@ -102,13 +102,6 @@ class IntegerShiftAdd:
     def size(self) -> int:
         """Columns of a piece."""
         return self.coefficients.shape[-1]
-
-    @property
-    def shift(self) -> int:
-        """Bits that the rounding of a row drops."""
-        return (
-            self.input.fraction_length + self.weight.fraction_length - self.output.fraction_length
-        )
 
     @property
     def accumulator_length(self) -> int:

@@ -34,8 +34,23 @@ SCALED = 63
 """Bits of its product with the scale: what NumPy computes."""
 
 
+class Rounded:
+    """What :func:`row_end` needs to know of a layer's formats."""
+
+    input: FixedPoint
+    weight: FixedPoint
+    output: FixedPoint
+
+    @property
+    def shift(self) -> int:
+        """Bits that the rounding of a row drops."""
+        return (
+            self.input.fraction_length + self.weight.fraction_length - self.output.fraction_length
+        )
+
+
 @dataclass(frozen=True, eq=False)
-class IntegerSparse:
+class IntegerSparse(Rounded):
     """A fully connected layer y = s L x + b, L of small integers.
 
     Attributes:
@@ -109,13 +124,6 @@ class IntegerSparse:
             source,
             fmt,
             output,
-        )
-
-    @property
-    def shift(self) -> int:
-        """Bits that the rounding of a row drops."""
-        return (
-            self.input.fraction_length + self.weight.fraction_length - self.output.fraction_length
         )
 
     @property

@@ -76,64 +76,40 @@ def control(
     return scored(model, data, stored(model.state_dict(), folder))
 
 
-def pruned(
+def admm_nn(
     model: nn.Sequential,
     data: Data,
     train: Train,
     config: AdmmNN,
-    break_even: float,
     seed: int,
     folder: Path,
-) -> Result:
-    """Prune by ADMM, and train what is left; a layer pruned less than ``break_even`` is whole."""
-    kept = budget.counts(weights(model), config.pruned, break_even=break_even)
-    sets = {name: Sparse(count) for name, count in kept.items()}
-    drawn_and_retrained(model, sets, data["train"], train, config, seed, folder.name)
-    return scored(model, data, stored(model.state_dict(), folder)) | {"kept": kept}
-
-
-def joint(
-    model: nn.Sequential,
-    data: Data,
-    train: Train,
-    config: AdmmNN,
+    *,
+    count: int,
     break_even: float,
-    seed: int,
-    folder: Path,
+    levels: Levels | None = None,
 ) -> Result:
-    """Prune a pruned network further and put it on levels, by ADMM, then train it there."""
-    kept = budget.counts(weights(model), config.joint, break_even=break_even)
-    levels = Levels.equidistant(config.bits)
-    sets = {name: SparseLevels(Sparse(count), levels) for name, count in kept.items()}
-    drawn_and_retrained(model, sets, data["train"], train, config, seed, folder.name)
-    return scored(model, data, stored(model.state_dict(), folder)) | {"kept": kept}
+    """Prune by ADMM, and put on levels if there are any; then train with the masks fixed.
 
-
-def drawn_and_retrained(
-    model: nn.Sequential,
-    sets: Mapping[str, Sparse | SparseLevels],
-    images: Images,
-    train: Train,
-    config: AdmmNN,
-    seed: int,
-    label: str,
-) -> None:
-    """Draw weights into sets by ADMM, then train inside them with the masks fixed."""
+    A layer that would be pruned less than ``break_even`` is kept whole; ``count`` weights are kept.
+    """
+    kept = budget.counts(weights(model), count, break_even=break_even)
+    sets: dict[str, ConstraintSet] = {
+        name: Sparse(n) if levels is None else SparseLevels(Sparse(n), levels)
+        for name, n in kept.items()
+    }
     admm = ADMM(model, sets, config.rho)
     growth = (config.rho_end / config.rho) ** (1 / max(1, config.admm_epochs - 1))
     towards = resumed(train, config.admm_epochs, config.learning_rate)
-    fit(model, images, towards, seed, f"{label}, ADMM", admm, growth)
+    fit(model, data["train"], towards, seed, f"{folder.name}, ADMM", admm, growth)
     admm.project_()
-    within = {name: on_mask(sets[name], w) for name, w in weights(model).items()}
+    masks = {name: Support(weight != 0) for name, weight in weights(model).items()}
+    within: dict[str, ConstraintSet] = {
+        name: mask if levels is None else SparseLevels(mask, levels) for name, mask in masks.items()
+    }
     retrain = resumed(train, config.retrain_epochs, config.learning_rate)
     with inside(model, within):
-        fit(model, images, retrain, seed + 1, f"{label}, retraining")
-
-
-def on_mask(constraint: Sparse | SparseLevels, weight: Tensor) -> ConstraintSet:
-    """The set with the mask that a weight has."""
-    support = Support(weight != 0)
-    return support if isinstance(constraint, Sparse) else SparseLevels(support, constraint.levels)
+        fit(model, data["train"], retrain, seed + 1, f"{folder.name}, retraining")
+    return scored(model, data, stored(model.state_dict(), folder)) | {"kept": kept}
 
 
 def decomposed(model: nn.Sequential, data: Data, config: SmartDeal, folder: Path) -> Result:

@@ -56,6 +56,7 @@ def run(options: Options) -> None:
     from torch import nn
 
     from data_prep import mnist
+    from ernn.compress import Levels
     from recipes.mnist import compression, energy, hardware, networks, report
     from recipes.mnist.settings import read_settings
     from recipes.mnist.training import trained
@@ -93,8 +94,16 @@ def run(options: Options) -> None:
     def trained_lenet5() -> nn.Sequential:
         return networks.load(dense(), out / "dense" / "model.safetensors")
 
-    def pruned_lenet5() -> nn.Sequential:
-        return compression.read(dense(), out / "pruned")
+    def prune(folder: Path, results: dict[str, Result]) -> Result:
+        given = trained_lenet5(), data, train, admm_nn, seed, folder
+        return compression.admm_nn(*given, count=admm_nn.pruned, break_even=break_even)
+
+    def prune_and_level(folder: Path, results: dict[str, Result]) -> Result:
+        given = compression.read(dense(), out / "pruned"), data, train, admm_nn, seed, folder
+        levels = Levels.equidistant(admm_nn.bits)
+        return compression.admm_nn(
+            *given, count=admm_nn.joint, break_even=break_even, levels=levels
+        )
 
     def accuracy(result: Result) -> str:
         return f"test {result['test']:.2f} %"
@@ -126,22 +135,8 @@ def run(options: Options) -> None:
             asdict(admm_nn),
             accuracy,
         ),
-        Stage(
-            "pruned",
-            lambda f, _: compression.pruned(
-                trained_lenet5(), data, train, admm_nn, break_even, seed, f
-            ),
-            [asdict(admm_nn), break_even],
-            smaller,
-        ),
-        Stage(
-            "joint",
-            lambda f, _: compression.joint(
-                pruned_lenet5(), data, train, admm_nn, break_even, seed, f
-            ),
-            [asdict(admm_nn), break_even],
-            smaller,
-        ),
+        Stage("pruned", prune, [asdict(admm_nn), break_even], smaller),
+        Stage("joint", prune_and_level, [asdict(admm_nn), break_even], smaller),
         Stage(
             "decomposed",
             lambda f, _: compression.decomposed(trained_lenet5(), data, settings.smartdeal, f),
