@@ -55,8 +55,9 @@ class Matrix:
         """Return the dense matrix (gates * rows, columns) of ``parameter``."""
         if self.block_size == 1:
             return parameter
-        shape = self.rows, self.columns
-        return torch.cat([to_dense(blocks, shape) for blocks in parameter.chunk(self.gates)])
+        p, q, k = self.shape
+        padded = to_dense(parameter, (p * k, q * k)).unflatten(0, (self.gates, -1))
+        return padded[:, : self.rows, : self.columns].flatten(0, 1)
 
     def project(self, weight: Tensor) -> Tensor:
         """Return the parameter nearest to the dense ``weight`` (gates * rows, columns)."""
