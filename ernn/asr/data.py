@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import pad
 from torch.nn.utils.rnn import pad_sequence
 
 PADDING = -100  # class of a frame that is none; torch's losses leave it out
@@ -32,6 +33,16 @@ class Batch(NamedTuple):
             targets=self.targets[owner % count == number],
             target_lengths=self.target_lengths[number::count],
             alignment=None if self.alignment is None else self.alignment[:, number::count],
+        )
+
+    def padded(self, multiple: int) -> Self:
+        """The batch with more padding, up to a multiple of so many frames."""
+        padding = 0, 0, 0, -len(self.features) % multiple
+        return self._replace(
+            features=pad(self.features, (0, 0, *padding)),
+            alignment=None
+            if self.alignment is None
+            else pad(self.alignment, padding, value=PADDING),
         )
 
     def to(self, device: torch.device) -> Self:

@@ -24,6 +24,9 @@ from ernn.asr.objective import Criterion, Distillation, Objective, Precision
 from ernn.asr.scoring import score
 from ernn.compress import ADMM
 
+FRAMES = 16
+"""Batches have a multiple of so many: for each length kernels are made and memory is kept."""
+
 
 @dataclass(frozen=True)
 class TrainConfig:
@@ -160,7 +163,7 @@ def train(
                 if config.spec_augment is not None:
                     masked = config.spec_augment(batch.features, batch.lengths, generator)
                     batch = batch._replace(features=masked)
-                share = batch.share(rank, ranks).to(model.device)
+                share = batch.padded(FRAMES).share(rank, ranks).to(model.device)
                 loss = ranks * objective(share, len(batch.ids), int(batch.lengths.sum()))
 
                 for group in optimizer.param_groups:

@@ -131,3 +131,17 @@ def test_shares_make_up_the_batch(count):
             assert torch.equal(share.alignment[:, b], batch.alignment[:, place])
             assert share.lengths[b] == batch.lengths[place]
             assert torch.equal(targets[b], dataset.targets[place])
+
+
+@pytest.mark.parametrize("multiple", [1, 4, 9])
+def test_padding_to_a_multiple_changes_nothing_else(multiple):
+    features, phones = make([7, 3, 9])
+    alignments = {name: np.arange(len(frames)) % 4 for name, frames in features.items()}
+    (batch,) = Dataset(features, phones, SYMBOLS, alignments=alignments).batches(3)
+    padded = batch.padded(multiple)
+    assert len(padded.features) == len(padded.alignment) == {1: 9, 4: 12, 9: 9}[multiple]
+    assert torch.equal(padded.features[:9], batch.features)
+    assert torch.equal(padded.alignment[:9], batch.alignment)
+    assert not padded.features[9:].any()
+    assert (padded.alignment[9:] == PADDING).all()
+    assert torch.equal(padded.lengths, batch.lengths)
