@@ -15,13 +15,14 @@ from tqdm import tqdm
 
 from ernn.asr import distributed
 from ernn.asr.augment import Perturbation, SpecAugment
-from ernn.asr.checkpoint import Checkpoint, identity
 from ernn.asr.data import Dataset
 from ernn.asr.decoding import recognise
+from ernn.asr.identity import identity
 from ernn.asr.log import Epoch, History, Log
 from ernn.asr.model import AcousticModel
 from ernn.asr.objective import Criterion, Distillation, Objective, Precision
 from ernn.asr.scoring import score
+from ernn.checkpoint import Checkpoint
 from ernn.compress import ADMM
 
 FRAMES = 16
@@ -135,7 +136,7 @@ def train(
     average = AveragedModel(model) if config.average > 1 and admm is None else None
     parts = {"model": model, "average": average, "admm": admm}
     checkpoint = Checkpoint(folder / "checkpoint.safetensors", run, parts, optimizer)
-    epochs = checkpoint.restore()
+    epochs = [Epoch(**epoch) for epoch in checkpoint.restore()]
 
     batches = -(-len(train_set) // config.batch_size)  # an epoch
     steps = config.epochs * batches
@@ -212,7 +213,7 @@ def train(
                 elif admm is not None or history.best.epoch == number:
                     model.save(folder / "model.safetensors")
                 log.write(epochs)
-                checkpoint.save(epochs)
+                checkpoint.save([asdict(epoch) for epoch in epochs])
             epochs = distributed.from_first(epochs)
             if watch is not None:
                 watch(epochs)

@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from ernn import checkpoint
 from ernn.asr import (
     AcousticModel,
     Dataset,
@@ -22,7 +23,6 @@ from ernn.asr import (
     ModelConfig,
     SpecAugment,
     TrainConfig,
-    checkpoint,
     log,
     model,
     recognise,

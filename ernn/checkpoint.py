@@ -1,18 +1,14 @@
 """Checkpoints: all that the next epoch of a training needs, in one file that is whole or absent."""
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn, optim
 
-from ernn.asr.data import Dataset
-from ernn.asr.log import Epoch
-from ernn.asr.model import read_tensors
 from ernn.compress import ADMM
 from ernn.files import atomic
 
@@ -20,24 +16,11 @@ Part = nn.Module | ADMM | None
 """What has tensors to keep, if there is one."""
 
 
-def identity(settings: Sequence[Any], parts: Sequence[Part], datasets: Sequence[Dataset]) -> str:
-    """Digest of everything that a run's result depends on.
-
-    Args:
-        settings: anything that JSON can hold.
-        parts: models and ADMM as they are before the first epoch.
-        datasets: the training and the dev set.
-    """
-    digest = hashlib.sha256(json.dumps(settings).encode())
-    tensors: list[Tensor] = []
-    for part in parts:
-        tensors += [] if part is None else part.state_dict().values()
-    for dataset in datasets:
-        digest.update(json.dumps([dataset.symbols, dataset.phones]).encode())
-        tensors += dataset.features + dataset.targets + (dataset.alignments or [])
-    for tensor in tensors:
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
+def read_tensors(path: Path | str) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata of a safetensors file."""
+    with safe_open(path, "pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        return tensors, file.metadata() or {}
 
 
 class Checkpoint:
@@ -54,18 +37,18 @@ class Checkpoint:
         self.path, self.run, self.optimizer = path, run, optimizer
         self.parts = {name: part for name, part in parts.items() if part is not None}
 
-    def save(self, epochs: list[Epoch]) -> None:
-        """Write the state after these epochs."""
+    def save(self, epochs: Sequence[Any]) -> None:
+        """Write the state after these epochs, of each what JSON can hold."""
         tensors: dict[str, Tensor] = {}
         for part, module in self.parts.items():
             tensors |= {f"{part}.{name}": value for name, value in module.state_dict().items()}
         for index, moments in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{name}": value for name, value in moments.items()}
-        metadata = {"identity": self.run, "epochs": json.dumps([asdict(epoch) for epoch in epochs])}
+        metadata = {"identity": self.run, "epochs": json.dumps(epochs)}
         with atomic(self.path) as new:
             save_file({name: value.contiguous() for name, value in tensors.items()}, new, metadata)
 
-    def restore(self) -> list[Epoch]:
+    def restore(self) -> list[Any]:
         """Take up the state in the file; the epochs so far, none if there is no file.
 
         Raises:
@@ -90,4 +73,5 @@ class Checkpoint:
             index, moment = name.split(".")
             state.setdefault(int(index), {})[moment] = value
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
-        return [Epoch(**epoch) for epoch in json.loads(metadata["epochs"])]
+        epochs: list[Any] = json.loads(metadata["epochs"])
+        return epochs
