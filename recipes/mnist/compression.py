@@ -27,7 +27,7 @@ from ernn.compress import (
     storage,
 )
 from recipes.experiment.stage import Result
-from recipes.mnist.training import Train, accuracy, fit
+from recipes.mnist.training import TRAINING, Train, accuracy, fit
 
 STEPS = 8
 """Shares of rows that a decomposition tries are multiples of 1 / this."""
@@ -70,9 +70,8 @@ def control(
     model: nn.Sequential, data: Data, train: Train, config: AdmmNN, seed: int, folder: Path
 ) -> Result:
     """Train the dense network on, for as many epochs as the others."""
-    fit(
-        model, data["train"], resumed(train, config.epochs, config.learning_rate), seed, folder.name
-    )
+    schedule = resumed(train, config.epochs, config.learning_rate)
+    fit(model, data["train"], schedule, seed, folder / TRAINING)
     return scored(model, data, stored(model.state_dict(), folder))
 
 
@@ -100,7 +99,7 @@ def admm_nn(
     admm = ADMM(model, sets, config.rho)
     growth = (config.rho_end / config.rho) ** (1 / max(1, config.admm_epochs - 1))
     towards = resumed(train, config.admm_epochs, config.learning_rate)
-    fit(model, data["train"], towards, seed, f"{folder.name}, ADMM", admm, growth)
+    fit(model, data["train"], towards, seed, folder / "admm.safetensors", admm, growth)
     admm.project_()
     masks = {name: Support(weight != 0) for name, weight in weights(model).items()}
     within: dict[str, ConstraintSet] = {
@@ -108,7 +107,7 @@ def admm_nn(
     }
     retrain = resumed(train, config.retrain_epochs, config.learning_rate)
     with inside(model, within):
-        fit(model, data["train"], retrain, seed + 1, f"{folder.name}, retraining")
+        fit(model, data["train"], retrain, seed + 1, folder / "retraining.safetensors")
     return scored(model, data, stored(model.state_dict(), folder)) | {"kept": kept}
 
 
@@ -138,7 +137,7 @@ def smartdeal(
     sets = {n: Coefficients(basis, basis.decompose(w)) for n, w in weights(model).items()}
     with inside(model, sets):
         schedule = resumed(train, config.epochs, config.learning_rate)
-        fit(model, data["train"], schedule, seed, folder.name)
+        fit(model, data["train"], schedule, seed, folder / TRAINING)
     return factored(model, sets, data, folder) | {"kept": config.kept}
 
 

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from data_prep import mnist
 from ernn import bundle
-from ernn.compress import storage
+from ernn.compress import ADMM, Sparse, storage
 from recipes.experiment import command
-from recipes.mnist import run
+from recipes.mnist import networks, run, training
 from recipes.mnist.run import Options
 from recipes.mnist.training import shifted
 
@@ -142,6 +143,44 @@ def test_bad_settings_are_named(line: str, message: str, tmp_path: Path) -> None
     path.write_text(f'base = "{run.HERE / "default.toml"}"\n{line}\n')
     with pytest.raises(ValueError, match=message):
         run.run(Options(out=tmp_path / "out", config=path))
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_training_goes_on_to_the_same_weights(precision, tmp_path: Path, monkeypatch) -> None:
+    images = mnist.sklearn_digits(0)["train"][:200]
+    config = training.Train(4, 50, 5e-3, 1e-4, 1, 0.05, precision)
+
+    def train(folder: str) -> torch.nn.Module:
+        torch.manual_seed(0)
+        model = networks.lenet5()
+        admm = ADMM(model, {"7.weight": Sparse(900)}, 1e-3)
+        training.fit(model, images, config, 3, tmp_path / folder / "admm.safetensors", admm, 2.0)
+        assert admm.rho == pytest.approx(16e-3)
+        admm.project_()
+        return model
+
+    whole = train("whole").state_dict()
+    calls = []
+
+    def interrupted(x, most, random):
+        calls.append(most)
+        if len(calls) == 11:  # in the third epoch of four batches
+            raise KeyboardInterrupt
+        return shifted(x, most, random)
+
+    monkeypatch.setattr(training, "shifted", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train("twice")
+    for _ in range(2):  # what is complete is read
+        assert all(torch.equal(w, whole[name]) for name, w in train("twice").state_dict().items())
+        assert len(calls) == 11 + 8
+
+
+def test_the_learning_rate_rises_and_falls() -> None:
+    rates = [training.rate(n / 10) for n in range(11)]
+    assert rates[0] == rates[10] == 0
+    assert rates[2] == max(rates) == 1
+    assert rates[6] == pytest.approx(0.5)
 
 
 def test_each_image_is_moved_by_itself() -> None:
