@@ -27,6 +27,7 @@ from hdl.arith import (
 from hdl.module import module
 from hdl.pe import add_at_once
 from hdl.sparse import (
+    Write,
     add_product,
     give,
     is_filler,
@@ -36,6 +37,7 @@ from hdl.sparse import (
     read_bias,
     walk,
 )
+from hdl.stream import Stream
 
 SHIFT_ADD_LATENCY = 9
 """Cycles of a :func:`shift_add_pe` beside those of its entries."""
@@ -93,6 +95,31 @@ class ShiftAddConfig:
     def weight(self):
         """Bits of a weight that is rebuilt."""
         return weight_length(self.size, self.coefficient, self.basis)
+
+    def memories(self):
+        """Return the write side of each memory, by its port."""
+        return {
+            "w": Write(self.entries, self.entry),
+            "basis": Write(self.bases * self.size, self.size * self.basis),
+            "x": Write(self.columns, self.activation),
+            "bias": Write(self.rows, self.output),
+        }
+
+
+def shift_add_arguments(cfg):
+    """The arguments of :func:`shift_add_pe`: signals for its ports, and its configuration."""
+    memories = cfg.memories()
+    return {
+        **{"clk": bit(), "rst": bit(), "start": bit()},
+        **{"last_entry": bits(len(memories["w"].address))},
+        **memories,
+        **{"o": Stream(cfg.output), "cfg": cfg},
+    }
+
+
+def shift_add_words(layer):
+    """What the memories hold of an ``IntegerShiftAdd``, by their ports; frames aside."""
+    return {"w": layer.entries(), "basis": layer.basis_words(), "bias": layer.bias.tolist()}
 
 
 @module

@@ -32,7 +32,7 @@ from hdl.arith import (
 from hdl.config import address_bits
 from hdl.module import module
 from hdl.pe import end_of_row
-from hdl.stream import output_stage
+from hdl.stream import Stream, output_stage
 
 SPARSE_LATENCY = 11
 """Cycles of a :func:`sparse_pe` beside those of its entries."""
@@ -82,12 +82,36 @@ class SparseConfig:
         """Bits of an entry."""
         return self.level + self.gap + 1
 
+    def memories(self):
+        """Return the write side of each memory, by its port."""
+        return {
+            "w": Write(self.entries, self.entry),
+            "x": Write(self.columns, self.activation),
+            "bias": Write(self.rows, self.output),
+        }
+
 
 class Write:
     """The write side of a memory of ``depth`` words of ``width`` bits."""
 
     def __init__(self, depth, width):
         self.enable, self.address, self.data = bit(), bits(address_bits(depth)), bits(width)
+
+
+def sparse_arguments(cfg):
+    """The arguments of :func:`sparse_pe`: signals for its ports, and its configuration."""
+    memories = cfg.memories()
+    return {
+        **{"clk": bit(), "rst": bit(), "start": bit()},
+        **{"last_entry": bits(len(memories["w"].address)), "scale": word(cfg.scale)},
+        **memories,
+        **{"o": Stream(cfg.output), "cfg": cfg},
+    }
+
+
+def sparse_words(layer):
+    """What the memories hold of an ``IntegerSparse``, by their ports; frames aside."""
+    return {"w": layer.entries(), "bias": layer.bias.tolist()}
 
 
 @module

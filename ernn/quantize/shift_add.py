@@ -68,7 +68,8 @@ class IntegerShiftAdd(Rounded):
     @classmethod
     def of(
         cls,
-        weight: Tensor,
+        factors: Factors,
+        input_size: int,
         bias: Tensor,
         basis: Basis,
         *,
@@ -76,21 +77,21 @@ class IntegerShiftAdd(Rounded):
         source: FixedPoint,
         output: FixedPoint,
     ) -> "IntegerShiftAdd":
-        """Return the layer of a weight (out, in): nothing but what the basis does is rounded.
+        """Return the layer of the factors of a weight (out, ``input_size``), nothing rounded.
 
-        ``weights`` of it mean exactly what ``basis.project(weight)`` is.
+        They are what ``basis.decompose`` gives, or what was trained from there on: ``weights`` of
+        the layer mean exactly what ``basis.compose`` makes of them.
 
         Raises:
             ValueError: as the class.
         """
-        factors = basis.decompose(weight)
-        bases = factors.bases.unflatten(0, (len(weight), -1)).numpy()
+        bases = factors.bases.unflatten(0, (len(bias), -1)).numpy()
         fmt = FixedPoint.covering(basis.basis_bits, float(np.abs(bases).max(initial=0)))
         return cls(
-            factors.coefficients.unflatten(0, (len(weight), -1)).numpy().astype(np.int64),
+            factors.coefficients.unflatten(0, (len(bias), -1)).numpy().astype(np.int64),
             fmt.quantize(bases),
             output.quantize(bias.detach().numpy()),
-            weight.shape[1],
+            input_size,
             basis.bits,
             gap_bits,
             source,

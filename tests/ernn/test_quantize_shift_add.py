@@ -17,7 +17,8 @@ SOURCE, OUTPUT = FixedPoint(12, 8), FixedPoint(12, 7)
 def integers(weight: Tensor, basis: Basis, gap_bits: int = 3) -> IntegerShiftAdd:
     torch.manual_seed(1)
     bias = torch.randn(len(weight))
-    return IntegerShiftAdd.of(weight, bias, basis, gap_bits=gap_bits, source=SOURCE, output=OUTPUT)
+    given = basis.decompose(weight), weight.shape[1], bias, basis
+    return IntegerShiftAdd.of(*given, gap_bits=gap_bits, source=SOURCE, output=OUTPUT)
 
 
 def random(rows: int, columns: int) -> Tensor:

@@ -12,10 +12,14 @@ from products import Run, frames_of, product_case, show, shown, written
 from ernn.compress import Basis, Sparse
 from ernn.fixed import FixedPoint
 from ernn.quantize.shift_add import IntegerShiftAdd, largest_shift, weight_length
-from hdl.arith import bit, bits
 from hdl.module import convert
-from hdl.shift_add import SHIFT_ADD_LATENCY, ShiftAddConfig, shift_add_pe
-from hdl.sparse import Write
+from hdl.shift_add import (
+    SHIFT_ADD_LATENCY,
+    ShiftAddConfig,
+    shift_add_arguments,
+    shift_add_pe,
+    shift_add_words,
+)
 from hdl.stream import Stream
 from hdl.synth import synthesize
 
@@ -51,20 +55,10 @@ def config(*layers):
 
 def run(one, cfg):
     frames = frames_of(cfg.activation, one.input_size)
-    words = one.entries()
-    last = [w >> (one.size * one.bits + one.gap_bits + 1) for w in words]
-    content = {"w": words, "basis": one.basis_words(), "bias": one.bias}
+    content = shift_add_words(one)
+    last = [w >> (one.size * one.bits + one.gap_bits + 1) for w in content["w"]]
     filled = np.pad(frames, ((0, 0), (0, -one.input_size % one.size)))
     return Run(content, {}, last, filled, one.run(frames))
-
-
-def memories(cfg):
-    return {
-        "w": Write(cfg.entries, cfg.entry),
-        "basis": Write(cfg.bases * cfg.size, cfg.size * cfg.basis),
-        "x": Write(cfg.columns, cfg.activation),
-        "bias": Write(cfg.rows, cfg.output),
-    }
 
 
 @block
@@ -86,7 +80,7 @@ def case(*layers, stall=0.0):
     cfg = config(*layers)
     runs = [run(one, cfg) for one in layers]
     steps, latency = cfg.size, SHIFT_ADD_LATENCY
-    return product_case(flat_shift_add, cfg, memories(cfg), runs, steps, latency, stall)
+    return product_case(flat_shift_add, cfg, cfg.memories(), runs, steps, latency, stall)
 
 
 def extremes(out=3, pieces=2, rows=5, size=3):
@@ -114,7 +108,8 @@ def projected(rows, columns):
     torch.manual_seed(0)
     weight = Sparse(rows * columns // 4).project(torch.randn(rows, columns)) / 16
     formats = {"source": FixedPoint(12, 8), "output": FixedPoint(12, 6)}
-    return IntegerShiftAdd.of(weight, torch.randn(rows), Basis(3), gap_bits=3, **formats)
+    given = Basis(3).decompose(weight), columns, torch.randn(rows), Basis(3)
+    return IntegerShiftAdd.of(*given, gap_bits=3, **formats)
 
 
 def test_equals_the_integer_layer(tmp_path):
@@ -155,11 +150,8 @@ def test_an_entry_takes_as_many_cycles_as_it_has_coefficients():
 
 def measured(cfg, folder):
     """What Yosys makes of the PE."""
-    signals = memories(cfg)
-    arguments = {"clk": bit(), "rst": bit(), "start": bit()}
-    arguments |= {"last_entry": bits(len(signals["w"].address))}
-    arguments |= {**signals, "o": Stream(cfg.output), "cfg": cfg}
-    return synthesize(convert(shift_add_pe, arguments, folder), "shift_add_pe").total
+    files = convert(shift_add_pe, shift_add_arguments(cfg), folder)
+    return synthesize(files, "shift_add_pe").total
 
 
 def sizes(size, coefficient=4, basis=8, activation=12):

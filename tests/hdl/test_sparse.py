@@ -12,9 +12,14 @@ from products import Run, frames_of, product_case, show, shown, written
 from ernn.compress import Levels, Sparse, SparseLevels
 from ernn.fixed import FixedPoint
 from ernn.quantize.sparse import IntegerSparse
-from hdl.arith import bit, bits, word
 from hdl.module import convert
-from hdl.sparse import SPARSE_LATENCY, SparseConfig, Write, sparse_pe
+from hdl.sparse import (
+    SPARSE_LATENCY,
+    SparseConfig,
+    sparse_arguments,
+    sparse_pe,
+    sparse_words,
+)
 from hdl.stream import Stream
 from hdl.synth import synthesize
 
@@ -47,17 +52,9 @@ def config(*layers):
 
 
 def run(one, frames):
-    words = one.entries()
-    last = [w >> (one.level_bits + one.gap_bits) for w in words]
-    return Run({"w": words, "bias": one.bias}, {"scale": one.scale}, last, frames, one.run(frames))
-
-
-def memories(cfg):
-    return {
-        "w": Write(cfg.entries, cfg.entry),
-        "x": Write(cfg.columns, cfg.activation),
-        "bias": Write(cfg.rows, cfg.output),
-    }
+    words = sparse_words(one)
+    last = [w >> (one.level_bits + one.gap_bits) for w in words["w"]]
+    return Run(words, {"scale": one.scale}, last, frames, one.run(frames))
 
 
 @block
@@ -77,7 +74,7 @@ def flat_sparse(
 def case(*layers, stall=0.0):
     cfg = config(*layers)
     runs = [run(one, frames_of(cfg.activation, one.levels.shape[1])) for one in layers]
-    return product_case(flat_sparse, cfg, memories(cfg), runs, 1, SPARSE_LATENCY, stall)
+    return product_case(flat_sparse, cfg, cfg.memories(), runs, 1, SPARSE_LATENCY, stall)
 
 
 def extremes(rows=4, columns=24):
@@ -150,11 +147,7 @@ def test_an_entry_takes_a_cycle():
 
 def measured(cfg, folder):
     """What Yosys makes of the PE."""
-    signals = memories(cfg)
-    arguments = {"clk": bit(), "rst": bit(), "start": bit()}
-    arguments |= {"last_entry": bits(len(signals["w"].address)), "scale": word(cfg.scale)}
-    arguments |= {**signals, "o": Stream(cfg.output), "cfg": cfg}
-    return synthesize(convert(sparse_pe, arguments, folder), "sparse_pe").total
+    return synthesize(convert(sparse_pe, sparse_arguments(cfg), folder), "sparse_pe").total
 
 
 def sizes(activation, accumulator, level=4, gap=4):
