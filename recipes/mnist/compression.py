@@ -1,10 +1,11 @@
-"""LeNet-5 compressed: ADMM-NN's pruning and levels, SmartDeal's bases and coefficients.
+"""LeNet-5 compressed: ADMM-NN's pruning and levels, SmartDeal's bases and coefficients, and blocks.
 
 All start from the dense network. Beside them stands a dense control, trained as long as the longest
 of them. A compressed network is kept in a file (:mod:`ernn.compress.storage`); its accuracy is that
 of what the file gives back.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,9 +25,12 @@ from ernn.compress import (
     Support,
     budget,
     inside,
+    sizes,
     storage,
 )
+from ernn.compress.basis import Factors
 from recipes.experiment.stage import Result
+from recipes.mnist import networks
 from recipes.mnist.training import TRAINING, Train, accuracy, fit
 
 STEPS = 8
@@ -64,6 +68,15 @@ class SmartDeal:
     kept: float  # share of the coefficients' rows that are kept where they are trained
     epochs: int
     learning_rate: float
+
+
+@dataclass(frozen=True)
+class Spectral:
+    """The table ``[spectral]``."""
+
+    block_size: int  # of the fully connected layers
+    epochs: int
+    learning_rate: float  # the highest
 
 
 def control(
@@ -141,6 +154,19 @@ def smartdeal(
     return factored(model, sets, data, folder) | {"kept": config.kept}
 
 
+def spectral(
+    model: nn.Sequential, data: Data, train: Train, config: Spectral, seed: int, folder: Path
+) -> Result:
+    """Project the fully connected layers on block-circulant ones, and train on.
+
+    The file holds first columns; their spectra have as many words.
+    """
+    model = networks.spectral(model, config.block_size)
+    schedule = resumed(train, config.epochs, config.learning_rate)
+    fit(model, data["train"], schedule, seed, folder / TRAINING)
+    return scored(model, data, stored(model.state_dict(), folder))
+
+
 def factored(
     model: nn.Sequential,
     sets: Mapping[str, Basis | Coefficients],
@@ -184,6 +210,19 @@ def read(model: nn.Sequential, folder: Path) -> nn.Sequential:
     return model.eval()
 
 
+def read_factors(model: nn.Sequential, folder: Path) -> dict[str, Factors]:
+    """Load what :func:`factored` wrote, for inference; return the factors by the weights' names."""
+    loaded = storage.load(folder / FILE)
+    factors = {}
+    for name, weight in weights(model).items():
+        parts = (loaded.pop(f"{name}.{part}").double() for part in ("coefficients", "bases"))
+        factors[name] = Factors(*parts)
+        loaded[name] = Basis().compose(factors[name], weight.shape)
+    model.load_state_dict(loaded)
+    model.eval()
+    return factors
+
+
 def stored(tensors: Mapping[str, Tensor], folder: Path) -> dict[str, int]:
     """Write a network's file; its bytes, those of the weights apart by what they are."""
     path = folder / FILE
@@ -200,7 +239,7 @@ def stored(tensors: Mapping[str, Tensor], folder: Path) -> dict[str, int]:
 def scored(model: nn.Sequential, data: Data, size: dict[str, int]) -> Result:
     """Score a network; with its sizes in bytes, and how many times less its values take."""
     own = weights(model)
-    dense = 4 * sum(w.numel() for w in own.values())
+    dense = 4 * sum(math.prod(shape) for row in sizes(model) for shape in row.shape)
     return {
         "dev": accuracy(model, data["dev"]),
         "test": accuracy(model, data["test"]),

@@ -47,7 +47,8 @@ def energies(settings: Settings, results: Mapping[str, Result]) -> dict[str, Wor
     found = {"dense": dense(settings), "circulant": circulant(settings)}
     for name, bits in (("pruned", settings.words.weight), ("joint", settings.admm_nn.bits)):
         found[name] = sparse(settings, results[name], bits)
-    return found | {n: shift_add(settings, results[n]) for n in ("decomposed", "smartdeal")}
+    found |= {n: shift_add(settings, results[n]) for n in ("decomposed", "smartdeal")}
+    return found | {"spectral": spectral(settings)}
 
 
 def break_even(settings: Settings) -> float:
@@ -84,16 +85,30 @@ def shift_add(settings: Settings, result: Result) -> Work:
 
 
 def circulant(settings: Settings) -> Work:
-    """Of every block product, and of the transforms of every pixel's blocks."""
-    k, bits = settings.network.block_size, settings.words.weight
-    network = layers(networks.circulant(k, settings.network.channels))
-    products = transforms = 0
+    """Of the network of blocks."""
+    k = settings.network.block_size
+    return blockwise(settings, networks.circulant(k, settings.network.channels), k)
+
+
+def spectral(settings: Settings) -> Work:
+    """Of LeNet-5, its convolutions dense and its fully connected layers of blocks."""
+    k = settings.spectral.block_size
+    return blockwise(settings, networks.spectral(networks.lenet5(), k), k)
+
+
+def blockwise(settings: Settings, model: nn.Sequential, k: int) -> Work:
+    """Of dense kernels, of every block product, and of the transforms of every pixel's blocks."""
+    network, bits = layers(model), settings.words.weight
+    kernels = products = transforms = 0
     for of in network.values():
+        if len(of.weight) == 4:  # (out, in, height, width)
+            kernels += of.outputs * math.prod(of.weight)
+            continue
         *_, p, q, _ = of.weight
         products += of.outputs * math.prod(of.weight) // k
         transforms += of.inputs * q + of.outputs * p
     pe = machine(settings, network, bits, stored_dense(network, bits))
-    return pe.circulant(products, transforms, k)
+    return pe.products(kernels) + pe.circulant(products, transforms, k)
 
 
 def stored_dense(network: Mapping[str, Layer], bits: int) -> float:

@@ -5,6 +5,7 @@ from pathlib import Path
 from safetensors.torch import load_model
 from torch import nn
 
+from ernn.compress import apply
 from ernn.nn import CirculantConv2d, CirculantLinear
 from ernn.nn.norm import BlockBatchNorm
 
@@ -29,6 +30,13 @@ def lenet5() -> nn.Sequential:
         nn.ReLU(),
         nn.Linear(500, 10),
     )
+
+
+def spectral(network: nn.Sequential, block_size: int) -> nn.Sequential:
+    """Project the fully connected layers of LeNet-5 on block-circulant ones."""
+    projected = apply(network, {"7": block_size, "9": block_size})
+    assert isinstance(projected, nn.Sequential)
+    return projected
 
 
 def circulant(block_size: int, channels: tuple[int, int]) -> nn.Sequential:

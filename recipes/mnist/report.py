@@ -6,6 +6,7 @@ from pathlib import Path
 from ernn.files import atomic
 from recipes.experiment.report import provenance
 from recipes.experiment.stage import Result
+from recipes.mnist import engines
 from recipes.mnist.energy import energies
 from recipes.mnist.plots import draw
 from recipes.mnist.settings import Settings
@@ -18,9 +19,10 @@ NAMES = {
     "joint": "pruned and on levels (ADMM-NN)",
     "decomposed": "decomposed, not trained (SmartDeal)",
     "smartdeal": "decomposed and trained (SmartDeal)",
+    "spectral": "block-circulant, fully connected layers",
 }
 """What the stages make."""
-COMPRESSED = ("control", "pruned", "joint", "decomposed", "smartdeal")
+COMPRESSED = ("control", "pruned", "joint", "decomposed", "smartdeal", "spectral")
 """Those that go on from LeNet-5."""
 
 
@@ -48,7 +50,7 @@ def costs(settings: Settings, results: dict[str, Result]) -> dict[str, dict[str,
         result = results[stage]
         if stage in ("dense", "circulant"):
             size = result["parameters"] * bits / 8
-        elif stage == "pruned":  # its file has float32
+        elif stage in ("pruned", "spectral"):  # their files have float32
             size = result["bytes"]["positions"] + sum(result["nonzero"].values()) * bits / 8
         else:
             size = result["bytes"]["positions"] + result["bytes"]["values"]
@@ -121,6 +123,8 @@ def markdown(
             "Times smaller: than float32, by the values alone and with the positions.",
             "",
             *compressed(results),
+            "",
+            *engines.table(results["engines"]),
             "",
             "## All methods",
             "",

@@ -1,8 +1,9 @@
 """Handwritten digits, from PyTorch to Verilog: MNIST, or scikit-learn's, which need no file.
 
 Stages: prepare, dense, then the block-circulant network (circulant, quantize, hardware), then
-LeNet-5 compressed otherwise (control, pruned, joint, decomposed, smartdeal), report. Each keeps its
-result below ``--out``: a second run does only what is missing.
+LeNet-5 compressed otherwise (control, pruned, joint, decomposed, smartdeal, spectral), its largest
+layer on three processing elements (engines), report. Each keeps its result below ``--out``: a
+second run does only what is missing.
 """
 
 from dataclasses import asdict, dataclass
@@ -26,6 +27,8 @@ StageName = Literal[
     "joint",
     "decomposed",
     "smartdeal",
+    "spectral",
+    "engines",
     "report",
 ]
 
@@ -57,7 +60,7 @@ def run(options: Options) -> None:
 
     from data_prep import mnist
     from ernn.compress import Levels
-    from recipes.mnist import compression, energy, hardware, networks, report
+    from recipes.mnist import compression, energy, engines, hardware, networks, report
     from recipes.mnist.settings import read_settings
     from recipes.mnist.training import trained
 
@@ -105,6 +108,9 @@ def run(options: Options) -> None:
             *given, count=admm_nn.joint, break_even=break_even, levels=levels
         )
 
+    def compare(folder: Path, results: dict[str, Result]) -> Result:
+        return engines.compare(dense, out, data, settings, folder)
+
     def accuracy(result: Result) -> str:
         return f"test {result['test']:.2f} %"
 
@@ -150,6 +156,23 @@ def run(options: Options) -> None:
             ),
             asdict(settings.smartdeal),
             smaller,
+        ),
+        Stage(
+            "spectral",
+            lambda f, _: compression.spectral(
+                trained_lenet5(), data, train, settings.spectral, seed, f
+            ),
+            asdict(settings.spectral),
+            smaller,
+        ),
+        Stage(
+            "engines",
+            compare,
+            asdict(settings.engines),
+            lambda r: "; ".join(
+                f"{name} {r[name]['cycles']:.0f} cycles, {r[name]['mismatches']} mismatches"
+                for name in engines.ROWS
+            ),
         ),
         Stage(
             "report",

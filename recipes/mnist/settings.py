@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recipes.experiment.settings import tables
-from recipes.mnist.compression import AdmmNN, SmartDeal
+from recipes.mnist.compression import AdmmNN, SmartDeal, Spectral
 from recipes.mnist.training import Train
 
 
@@ -37,6 +37,13 @@ class Core:
 
 
 @dataclass(frozen=True)
+class Engines:
+    """The table ``[engines]``: how many test images go through each processing element."""
+
+    images: int
+
+
+@dataclass(frozen=True)
 class Settings:
     """All tables of the file."""
 
@@ -47,6 +54,8 @@ class Settings:
     core: Core
     admm_nn: AdmmNN
     smartdeal: SmartDeal
+    spectral: Spectral
+    engines: Engines
 
 
 def read_settings(path: Path, seed: int | None) -> Settings:
