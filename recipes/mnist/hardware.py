@@ -11,6 +11,7 @@ from ernn.fixed import Integers
 from ernn.quantize import IntegerModel, WordLengths, convert_sequential, to_frames
 from hdl.compiler import compile_model, configure
 from hdl.convert import write_accelerator
+from hdl.program import Program
 from hdl.schedule import latency
 from hdl.simulate import Simulator
 from hdl.synth import synthesize_folder
@@ -48,7 +49,7 @@ def accuracy(model: IntegerModel, x: Integers, digits: np.ndarray) -> float:
 
 
 def run(model: IntegerModel, x: Integers) -> Integers:
-    """Results (N, 10) of frames (N, input_size)."""
+    """Results (N, output_size) of frames (N, input_size)."""
     return model.run(x[None])[0]
 
 
@@ -66,21 +67,36 @@ def simulate(folder: Path, patches: nn.Module, test: Images, table: Core, at: Pa
     x = frames(model, patches, images)
     cfg = configure(model, table.n_pe, slices=table.slices, fold=table.fold)
     program = compile_model(model, cfg)
-    result = Simulator(cfg, folder / "simulators").run(program, [x])
-    (given,) = result.outputs
-    expected = np.concatenate([run(model, x[n : n + BATCH]) for n in range(0, len(x), BATCH)])
+    compared = compare(Simulator(cfg, folder / "simulators"), program, x, images.digits)
     (folder / "rtl").mkdir(exist_ok=True)
     write_accelerator(program, [x[:BENCH_IMAGES]], folder / "rtl")
     resources = synthesize_folder(folder / "rtl").to_json()["total"]
+    names = "dsp", "lut", "ff", "bram36"
+    return compared | {"resources": {name: resources[name] for name in names}}
+
+
+def compare(simulator: Simulator, program: Program, x: Integers, digits: np.ndarray) -> Result:
+    """Run frames through an accelerator's Verilog, beside the integer model.
+
+    Args:
+        simulator: the accelerator.
+        program: for it.
+        x: frames (N, input_size), each of one image or of several side by side.
+        digits: of the images.
+    """
+    model = program.model
+    result = simulator.run(program, [x])
+    (given,) = result.outputs
+    expected = np.concatenate([run(model, x[n : n + BATCH]) for n in range(0, len(x), BATCH)])
+    recognised = given.reshape(len(digits), -1).argmax(1)
     return {
-        "images": len(images),
+        "images": len(digits),
         "words": given.size,
         "mismatches": int((given != expected).sum()),
-        "test": 100 * float((given.argmax(1) == images.digits).mean()),
-        "n_pe": cfg.n_pe,
+        "test": 100 * float((recognised == digits).mean()),
+        "n_pe": program.cfg.n_pe,
         "cycles": result.cycles_per_frame,
         "latency": latency(program),
         "limit": program.limit,
         "block_products": program.block_products,
-        "resources": {name: resources[name] for name in ("dsp", "lut", "ff", "bram36")},
     }

@@ -8,6 +8,7 @@ from recipes.experiment.report import provenance
 from recipes.experiment.stage import Result
 from recipes.mnist import engines
 from recipes.mnist.energy import energies
+from recipes.mnist.mlps import section
 from recipes.mnist.plots import draw
 from recipes.mnist.settings import Settings
 
@@ -114,6 +115,8 @@ def markdown(
             f"| {' | '.join(core)} |",
             "|---" * len(core) + "|",
             f"| {' | '.join(map(str, core.values()))} |",
+            "",
+            *section(settings.mlps, results["mlps"]),
             "",
             "## LeNet-5, compressed",
             "",

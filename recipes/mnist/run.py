@@ -1,9 +1,9 @@
 """Handwritten digits, from PyTorch to Verilog: MNIST, or scikit-learn's, which need no file.
 
-Stages: prepare, dense, then the block-circulant network (circulant, quantize, hardware), then
-LeNet-5 compressed otherwise (control, pruned, joint, decomposed, smartdeal, spectral), its largest
-layer on three processing elements (engines), report. Each keeps its result below ``--out``: a
-second run does only what is missing.
+Stages: prepare, dense, then the block-circulant network (circulant, quantize, hardware), two
+block-circulant MLPs (mlps), LeNet-5 compressed otherwise (control, pruned, joint, decomposed,
+smartdeal, spectral), its largest layer on three processing elements (engines), report. Each keeps
+its result below ``--out``: a second run does only what is missing.
 """
 
 from dataclasses import asdict, dataclass
@@ -22,6 +22,7 @@ StageName = Literal[
     "circulant",
     "quantize",
     "hardware",
+    "mlps",
     "control",
     "pruned",
     "joint",
@@ -60,7 +61,7 @@ def run(options: Options) -> None:
 
     from data_prep import mnist
     from ernn.compress import Levels
-    from recipes.mnist import compression, energy, engines, hardware, networks, report
+    from recipes.mnist import compression, energy, engines, hardware, mlps, networks, report
     from recipes.mnist.settings import read_settings
     from recipes.mnist.training import trained
 
@@ -134,6 +135,12 @@ def run(options: Options) -> None:
             lambda r: (
                 f"{r['images']} images, {r['mismatches']} mismatches, {r['cycles']:.0f} cycles"
             ),
+        ),
+        Stage(
+            "mlps",
+            lambda f, _: mlps.measure(data, train, settings.words, settings.mlps, seed, f),
+            asdict(settings.mlps),
+            lambda r: ", ".join(f"{name} {accuracy(of)}" for name, of in r["networks"].items()),
         ),
         Stage(
             "control",

@@ -37,6 +37,31 @@ class Core:
 
 
 @dataclass(frozen=True)
+class Mlps:
+    """The table ``[mlps]``: two networks with one hidden layer, on one core."""
+
+    crop: int  # pixels that are cut off at every side of an image
+    pool: int  # side of the squares of pixels whose means are taken
+    hidden: tuple[int, int]  # units of the hidden layers
+    block_size: int
+    epochs: int
+    batch_size: int
+    learning_rate: float  # the highest
+    seeds: int  # trainings of each; the core runs what is best on dev
+    n_pe: int
+    slices: int
+    fold: int
+    frame: int  # images in a frame of the core
+    images: int  # of the test images through the RTL, from the first on
+
+    def __post_init__(self) -> None:
+        if self.images % self.frame or self.images < 2 * self.frame:
+            raise ValueError(
+                f"images is {self.images}; it must be two or more times frame, {self.frame}"
+            )
+
+
+@dataclass(frozen=True)
 class Engines:
     """The table ``[engines]``: how many test images go through each processing element."""
 
@@ -52,6 +77,7 @@ class Settings:
     network: Network
     words: Words
     core: Core
+    mlps: Mlps
     admm_nn: AdmmNN
     smartdeal: SmartDeal
     spectral: Spectral

@@ -17,6 +17,7 @@ from hdl.simulate import Run
 from recipes.experiment import hardware
 from recipes.experiment.settings import read_settings, remember
 from recipes.mnist import hardware as mnist
+from recipes.mnist import mlps
 from recipes.timit.run import Corpus
 
 DEFAULT = Path(__file__).parents[2] / "recipes" / "timit" / "default.toml"
@@ -56,6 +57,7 @@ def no_tools() -> Iterator[None]:
             patch.setattr(module, "Simulator", SoftwareSimulator)
             patch.setattr(module, "write_accelerator", write_no_accelerator)
             patch.setattr(module, "synthesize_folder", lambda folder: NoReport())
+        patch.setattr(mlps, "Simulator", SoftwareSimulator)
         yield
 
 

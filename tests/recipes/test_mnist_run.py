@@ -15,7 +15,7 @@ from recipes.mnist import networks, run, training
 from recipes.mnist.run import Options
 from recipes.mnist.training import shifted
 
-STAGES = ["prepare", "dense", "circulant", "quantize", "hardware"]
+STAGES = ["prepare", "dense", "circulant", "quantize", "hardware", "mlps"]
 STAGES += ["control", "pruned", "joint", "decomposed", "smartdeal", "report"]
 SMALL = """
 base = "{default}"
@@ -24,6 +24,12 @@ epochs = {epochs}
 [network]
 channels = [16, 16]
 [core]
+images = 20
+[mlps]
+hidden = [16, 24]
+epochs = {epochs}
+seeds = 2
+frame = 10
 images = 20
 [admm_nn]
 admm_epochs = 1
@@ -56,6 +62,7 @@ def test_all_stages_and_then_none(no_tools: None, tmp_path: Path, capsys) -> Non
     assert abs(results["quantize"]["test"] - results["circulant"]["test"]) < 2
     rtl = results["hardware"]
     assert (rtl["images"], rtl["words"], rtl["mismatches"]) == (20, 200, 0)
+    check_mlps(results["mlps"], options.out)
     report = (options.out / "RESULTS.md").read_text()
     assert f"| {rtl['cycles']:.0f} |" in report
     assert report in said
@@ -66,6 +73,20 @@ def test_all_stages_and_then_none(no_tools: None, tmp_path: Path, capsys) -> Non
     run.run(options)
     again = capsys.readouterr().out
     assert again.count("(already there)") == len(STAGES)
+
+
+def check_mlps(result: dict, out: Path) -> None:
+    for (name, of), hidden in zip(result["networks"].items(), (16, 24), strict=True):
+        assert of["sizes"] == [36, hidden, 10]
+        best = max(of["runs"], key=lambda run: run["dev"])
+        assert len(of["runs"]) == 2
+        assert best["test"] > 30
+        assert (of["images"], of["words"], of["mismatches"]) == (20, 200, 0)
+        model = bundle.load(out / "mlps" / of["best"] / "bundle")
+        assert [layer.kind for layer in model.layers] == ["linear", "linear"]
+        assert of["limit"] == 10 * (9 * hidden // 4 + 3 * hidden // 4) / 4
+        assert f"| {name} | 36-{hidden}-10 |" in (out / "RESULTS.md").read_text()
+    assert result["dsp"] == 20
 
 
 def check_compressed(results: dict, out: Path) -> None:
