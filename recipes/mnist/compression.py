@@ -6,7 +6,7 @@ of what the file gives back.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -44,19 +44,21 @@ Data = Mapping[str, Images]
 class AdmmNN:
     """The table ``[admm_nn]``."""
 
-    pruned: int  # weights that are kept
-    joint: int  # weights that are kept where they are on levels too
+    pruned: tuple[int, ...]  # weights that are kept, step by step
+    joint: tuple[int, ...]  # weights that are kept where they are on levels too
     bits: int  # of a level
-    admm_epochs: int
-    retrain_epochs: int
-    learning_rate: float  # the highest of either
-    rho: float  # of the first epoch
-    rho_end: float  # of the last
+    admm_epochs: int  # of a step
+    retrain_epochs: int  # after the last one
+    learning_rate: float  # the highest of ADMM's steps
+    retrain_learning_rate: float  # the highest after them
+    rho: float  # in a step's first epoch
+    rho_end: float  # in its last
 
     @property
     def epochs(self) -> int:
         """Of a network that is pruned, then put on levels."""
-        return 2 * (self.admm_epochs + self.retrain_epochs)
+        steps = len(self.pruned) + len(self.joint)
+        return steps * self.admm_epochs + 2 * self.retrain_epochs
 
 
 @dataclass(frozen=True)
@@ -96,29 +98,31 @@ def admm_nn(
     seed: int,
     folder: Path,
     *,
-    count: int,
+    counts: Sequence[int],
     break_even: float,
     levels: Levels | None = None,
 ) -> Result:
     """Prune by ADMM, and put on levels if there are any; then train with the masks fixed.
 
-    A layer that would be pruned less than ``break_even`` is kept whole; ``count`` weights are kept.
+    Step by step, ``counts`` weights are kept; a layer that would be pruned less than ``break_even``
+    is kept whole.
     """
-    kept = budget.counts(weights(model), count, break_even=break_even)
-    sets: dict[str, ConstraintSet] = {
-        name: Sparse(n) if levels is None else SparseLevels(Sparse(n), levels)
-        for name, n in kept.items()
-    }
-    admm = ADMM(model, sets, config.rho)
     growth = (config.rho_end / config.rho) ** (1 / max(1, config.admm_epochs - 1))
     towards = resumed(train, config.admm_epochs, config.learning_rate)
-    fit(model, data["train"], towards, seed, folder / "admm.safetensors", admm, growth)
-    admm.project_()
+    for count in counts:
+        kept = budget.counts(weights(model), count, break_even=break_even)
+        sets: dict[str, ConstraintSet] = {
+            name: Sparse(n) if levels is None else SparseLevels(Sparse(n), levels)
+            for name, n in kept.items()
+        }
+        admm, path = ADMM(model, sets, config.rho), folder / f"admm-{count}.safetensors"
+        fit(model, data["train"], towards, seed, path, admm, growth)
+        admm.project_()
     masks = {name: Support(weight != 0) for name, weight in weights(model).items()}
     within: dict[str, ConstraintSet] = {
         name: mask if levels is None else SparseLevels(mask, levels) for name, mask in masks.items()
     }
-    retrain = resumed(train, config.retrain_epochs, config.learning_rate)
+    retrain = resumed(train, config.retrain_epochs, config.retrain_learning_rate)
     with inside(model, within):
         fit(model, data["train"], retrain, seed + 1, folder / "retraining.safetensors")
     return scored(model, data, stored(model.state_dict(), folder)) | {"kept": kept}
@@ -188,7 +192,7 @@ def factored(
 
 def resumed(train: Train, epochs: int, learning_rate: float) -> Train:
     """The settings of a training that goes on from a trained network."""
-    return replace(train, epochs=epochs, learning_rate=learning_rate)
+    return replace(train, epochs=epochs, learning_rate=learning_rate, smoothing=0.0)
 
 
 def weights(model: nn.Module) -> dict[str, Tensor]:

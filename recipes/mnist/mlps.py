@@ -10,7 +10,6 @@ Source: Wang et al., Towards Ultra-High Performance and Energy Efficiency of Dee
 AAAI 2018.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -70,12 +69,12 @@ def measure(
     schedule = replace(train, **own, shift=0, smoothing=0.0)
     found: dict[str, Result] = {}
     for name, hidden in zip(PUBLISHED, config.hidden, strict=True):
-        runs = {}
+        runs: dict[str, Result] = {}
         for n in range(seed, seed + config.seeds):
             torch.manual_seed(n)
-            model, at = network(config, hidden), folder / f"{name}, seed {n}"
-            trained(model, data, schedule, n, at / "model.safetensors")
-            runs[at.name] = quantize(model, data, words, at)
+            mlp, at = network(config, hidden), folder / f"{name}, seed {n}"
+            trained(mlp, data, schedule, n, at / "model.safetensors")
+            runs[at.name] = quantize(mlp, data, words, at)
         best = max(runs, key=lambda run: runs[run]["dev"])
         found[name] = {"runs": list(runs.values()), "best": best}
     models = {name: bundle.load(folder / of["best"] / "bundle") for name, of in found.items()}
@@ -93,16 +92,16 @@ def measure(
     return {"networks": found, "dsp": used.dsp, "lut": used.lut}
 
 
-def section(config: Mlps, result: Mapping[str, Result]) -> list[str]:
+def section(config: Mlps, result: Result) -> list[str]:
     """The part of the report."""
-    networks, dsp = result["networks"], int(result["dsp"])
+    networks, dsp = result["networks"], result["dsp"]
     cores = DSPS // dsp
     lines = [
         "## The MLPs of AAAI-18",
         "",
         f"One core of {config.n_pe} PEs ({dsp} DSPs, and {result['lut']:,} LUTs by the estimate "
-        f"for xc7) runs both; k = {config.block_size}, {config.frame} images a frame. Accuracies are "
-        "those of the integers: of every seed, and in Verilog of the one that is best on dev. "
+        f"for xc7) runs both; k = {config.block_size}, {config.frame} images a frame. Accuracies "
+        "are those of the integers: of every seed, and in Verilog of the one that is best on dev. "
         "Cycles an image are simulated (Verilator), from frame to frame; limit: block products by "
         f"PEs. The last column is what {cores} such cores, {cores * dsp} DSPs, take together: "
         f"divided, not simulated. The paper (Wang et al.; figures as recalled) has {DSPS} DSPs and "

@@ -100,13 +100,13 @@ def run(options: Options) -> None:
 
     def prune(folder: Path, results: dict[str, Result]) -> Result:
         given = trained_lenet5(), data, train, admm_nn, seed, folder
-        return compression.admm_nn(*given, count=admm_nn.pruned, break_even=break_even)
+        return compression.admm_nn(*given, counts=admm_nn.pruned, break_even=break_even)
 
     def prune_and_level(folder: Path, results: dict[str, Result]) -> Result:
         given = compression.read(dense(), out / "pruned"), data, train, admm_nn, seed, folder
         levels = Levels.equidistant(admm_nn.bits)
         return compression.admm_nn(
-            *given, count=admm_nn.joint, break_even=break_even, levels=levels
+            *given, counts=admm_nn.joint, break_even=break_even, levels=levels
         )
 
     def compare(folder: Path, results: dict[str, Result]) -> Result:
