@@ -12,12 +12,14 @@ from data_prep import manifest
 from data_prep.manifest import Utterance
 from ernn.asr import AcousticModel
 from ernn.fixed import Integers
+from hdl.products import Layer, Products
 from hdl.program import Program
 from hdl.simulate import Run
+from hdl.synth import Report, Resources
 from recipes.experiment import hardware
 from recipes.experiment.settings import read_settings, remember
+from recipes.mnist import engines, mlps
 from recipes.mnist import hardware as mnist
-from recipes.mnist import mlps
 from recipes.timit.run import Corpus
 
 DEFAULT = Path(__file__).parents[2] / "recipes" / "timit" / "default.toml"
@@ -35,6 +37,21 @@ class SoftwareSimulator:
         outputs = [program.model.run(x[:, None])[:, 0] for x in utterances]
         frames = np.arange(sum(map(len, utterances)))
         return Run(outputs, frames, 100 * frames)
+
+
+class SoftwarePE:
+    """An integer layer in the place of its Verilated PE: 100 cycles a frame."""
+
+    def __init__(self, layer: Layer, folder: Path) -> None:
+        self.layer = layer
+
+    def run(self, layer: Layer, frames: Integers) -> Products:
+        """What the PE should answer."""
+        return Products(layer.run(frames), np.full(len(frames), 100))
+
+    def synthesize(self) -> Report:
+        """In the place of what Yosys counts."""
+        return Report("pe", Resources(dsp=1))
 
 
 class NoReport:
@@ -57,7 +74,11 @@ def no_tools() -> Iterator[None]:
             patch.setattr(module, "Simulator", SoftwareSimulator)
             patch.setattr(module, "write_accelerator", write_no_accelerator)
             patch.setattr(module, "synthesize_folder", lambda folder: NoReport())
-        patch.setattr(mlps, "Simulator", SoftwareSimulator)
+        for module in (engines, mlps):
+            patch.setattr(module, "Simulator", SoftwareSimulator)
+        patch.setattr(engines, "LayerPE", SoftwarePE)
+        report = Report("accelerator", Resources(dsp=2))
+        patch.setattr(engines, "synthesize_accelerator", lambda cfg: report)
         yield
 
 

@@ -16,7 +16,7 @@ from recipes.mnist.run import Options
 from recipes.mnist.training import shifted
 
 STAGES = ["prepare", "dense", "circulant", "quantize", "hardware", "mlps"]
-STAGES += ["control", "pruned", "joint", "decomposed", "smartdeal", "report"]
+STAGES += ["control", "pruned", "joint", "decomposed", "smartdeal", "spectral", "engines", "report"]
 SMALL = """
 base = "{default}"
 [train]
@@ -34,6 +34,10 @@ images = 20
 [admm_nn]
 admm_epochs = 1
 retrain_epochs = {epochs}
+[spectral]
+epochs = 1
+[engines]
+images = 5
 [smartdeal]
 rounds = 1
 epochs = 1
@@ -67,6 +71,7 @@ def test_all_stages_and_then_none(no_tools: None, tmp_path: Path, capsys) -> Non
     assert f"| {rtl['cycles']:.0f} |" in report
     assert report in said
     check_compressed(results, options.out)
+    check_engines(results, report)
     model = bundle.load(options.out / "quantize" / "bundle")
     assert [layer.kind for layer in model.layers] == ["conv2d", "conv2d", "linear"]
 
@@ -104,6 +109,8 @@ def check_compressed(results: dict, out: Path) -> None:
     assert results["pruned"]["values_ratio"] == pytest.approx(430_500 / 5000, rel=0.01)
     assert results["joint"]["values_ratio"] > 1900
     assert results["decomposed"]["dev"] >= results["dense"]["dev"] - 0.3
+    assert results["spectral"]["test"] > 50
+    assert results["spectral"]["ratio"] == pytest.approx(430_500 / 76_908)
     assert results["decomposed"]["ratio"] > 7
     assert results["smartdeal"]["ratio"] > results["decomposed"]["ratio"]
     methods = results["methods"]
@@ -113,6 +120,17 @@ def check_compressed(results: dict, out: Path) -> None:
     assert energy["pruned (ADMM)"] < energy["LeNet-5, dense"] / 10
     assert all(m["of it memory, nJ"] < m["model energy, nJ"] for m in methods.values())
     assert (out / "methods.png").stat().st_size > 10_000
+
+
+def check_engines(results: dict, report: str) -> None:
+    for name in ("joint", "smartdeal", "spectral"):
+        found = results["engines"][name]
+        assert (found["images"], found["words"], found["mismatches"]) == (5, 2500, 0)
+        assert abs(found["test"] - results[name]["test"]) < 2  # its layer is in integers
+        assert found["steps"] > results[name]["nonzero"]["7.weight"] / 9
+        assert f"| {found['bytes']:,.0f} | {found['steps']:,} | 100 |" in report
+    assert results["engines"]["spectral"]["bytes"] == 63 * 100 * 8 * 12 / 8
+    assert results["engines"]["spectral"]["utilization"] == 63 * 100 / 4 / 100
 
 
 def test_another_setting_repeats_what_depends_on_it(no_tools: None, tmp_path: Path, capsys) -> None:
@@ -129,7 +147,12 @@ def test_another_setting_repeats_what_depends_on_it(no_tools: None, tmp_path: Pa
 def test_the_rtl_gives_the_integers(tmp_path: Path) -> None:
     options = Options(out=tmp_path / "out", config=write_settings(tmp_path))
     run.run(options)
-    rtl = results_of(options.out)["hardware"]
+    results = results_of(options.out)
+    for found in (results["engines"][name] for name in ("joint", "smartdeal", "spectral")):
+        assert found["mismatches"] == 0
+        assert 0 < found["utilization"] < 1
+        assert 8 * found["bytes"] < 36 * 1024 * found["resources"]["bram36"]
+    rtl = results["hardware"]
     assert rtl["mismatches"] == 0
     assert rtl["limit"] < rtl["cycles"] < rtl["latency"]
     assert rtl["resources"]["dsp"] > 16 * 11
