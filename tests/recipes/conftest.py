@@ -66,7 +66,7 @@ def write_no_accelerator(program: Program, utterances: Sequence[Integers], folde
     (folder / "image.hex").write_text("")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def no_tools() -> Iterator[None]:
     """Without conversion, Verilator and Yosys, which take a minute; the slow tests have them."""
     with pytest.MonkeyPatch.context() as patch:
