@@ -100,7 +100,7 @@ def section(config: Mlps, result: Result) -> list[str]:
         "## The MLPs of AAAI-18",
         "",
         f"One core of {config.n_pe} PEs ({dsp} DSPs, and {result['lut']:,} LUTs by the estimate "
-        f"for xc7) runs both; k = {config.block_size}, {config.frame} images a frame. Accuracies "
+        f"for xc7) runs both: k = {config.block_size}, {config.frame} images a frame. Accuracies "
         "are those of the integers: of every seed, and in Verilog of the one that is best on dev. "
         "Cycles an image are simulated (Verilator), from frame to frame; limit: block products by "
         f"PEs. The last column is what {cores} such cores, {cores * dsp} DSPs, take together: "

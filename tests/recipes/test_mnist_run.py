@@ -82,15 +82,15 @@ def test_all_stages_and_then_none(no_tools: None, tmp_path: Path, capsys) -> Non
 
 def check_mlps(result: dict, out: Path) -> None:
     for (name, of), hidden in zip(result["networks"].items(), (16, 24), strict=True):
-        assert of["sizes"] == [36, hidden, 10]
+        assert of["sizes"] == [64, hidden, 10]
         best = max(of["runs"], key=lambda run: run["dev"])
         assert len(of["runs"]) == 2
         assert best["test"] > 30
         assert (of["images"], of["words"], of["mismatches"]) == (20, 200, 0)
         model = bundle.load(out / "mlps" / of["best"] / "bundle")
         assert [layer.kind for layer in model.layers] == ["linear", "linear"]
-        assert of["limit"] == 10 * (9 * hidden // 4 + 3 * hidden // 4) / 4
-        assert f"| {name} | 36-{hidden}-10 |" in (out / "RESULTS.md").read_text()
+        assert of["limit"] == 10 * (16 * hidden // 4 + 3 * hidden // 4) / 4
+        assert f"| {name} | 64-{hidden}-10 |" in (out / "RESULTS.md").read_text()
     assert result["dsp"] == 20
 
 
