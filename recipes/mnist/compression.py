@@ -42,23 +42,24 @@ Data = Mapping[str, Images]
 
 @dataclass(frozen=True)
 class AdmmNN:
-    """The table ``[admm_nn]``."""
+    """The table ``[admm_nn]``: see :func:`admm_nn`."""
 
     pruned: tuple[int, ...]  # weights that are kept, step by step
     joint: tuple[int, ...]  # weights that are kept where they are on levels too
     bits: int  # of a level
-    admm_epochs: int  # of a step
-    retrain_epochs: int  # after the last one
-    learning_rate: float  # the highest of ADMM's steps
-    retrain_learning_rate: float  # the highest after them
+    admm_epochs: int  # of every step but the last
+    inside_epochs: int  # of the last, the masks free
+    retrain_epochs: int  # with fixed masks
+    learning_rate: float  # the highest of all but these
+    retrain_learning_rate: float  # the highest of these
     rho: float  # in a step's first epoch
     rho_end: float  # in its last
 
     @property
     def epochs(self) -> int:
         """Of a network that is pruned, then put on levels."""
-        steps = len(self.pruned) + len(self.joint)
-        return steps * self.admm_epochs + 2 * self.retrain_epochs
+        steps = len(self.pruned) - 1 + len(self.joint) - 1
+        return steps * self.admm_epochs + 2 * (self.inside_epochs + self.retrain_epochs)
 
 
 @dataclass(frozen=True)
@@ -102,30 +103,43 @@ def admm_nn(
     break_even: float,
     levels: Levels | None = None,
 ) -> Result:
-    """Prune by ADMM, and put on levels if there are any; then train with the masks fixed.
+    """Prune step by step, and put on levels if there are any: ``counts`` weights are kept.
 
-    Step by step, ``counts`` weights are kept; a layer that would be pruned less than ``break_even``
-    is kept whole.
+    ADMM draws the weights towards every count but the last. Where almost none are left it ends in
+    a mask that is far from the best one; inside the last set the weights are trained straight
+    through (:func:`ernn.compress.inside`), by which the mask goes on changing. Then it is fixed. A
+    layer that would be pruned less than ``break_even`` is kept whole.
     """
     growth = (config.rho_end / config.rho) ** (1 / max(1, config.admm_epochs - 1))
     towards = resumed(train, config.admm_epochs, config.learning_rate)
-    for count in counts:
-        kept = budget.counts(weights(model), count, break_even=break_even)
-        sets: dict[str, ConstraintSet] = {
-            name: Sparse(n) if levels is None else SparseLevels(Sparse(n), levels)
-            for name, n in kept.items()
-        }
-        admm, path = ADMM(model, sets, config.rho), folder / f"admm-{count}.safetensors"
+    *steps, last = counts
+    for count in steps:
+        admm = ADMM(model, sparse(model, count, break_even, levels), config.rho)
+        path = folder / f"admm-{count}.safetensors"
         fit(model, data["train"], towards, seed, path, admm, growth)
         admm.project_()
+    free = resumed(train, config.inside_epochs, config.learning_rate)
+    with inside(model, sparse(model, last, break_even, levels)):
+        fit(model, data["train"], free, seed, folder / "inside.safetensors")
     masks = {name: Support(weight != 0) for name, weight in weights(model).items()}
-    within: dict[str, ConstraintSet] = {
+    fixed: dict[str, ConstraintSet] = {
         name: mask if levels is None else SparseLevels(mask, levels) for name, mask in masks.items()
     }
     retrain = resumed(train, config.retrain_epochs, config.retrain_learning_rate)
-    with inside(model, within):
+    with inside(model, fixed):
         fit(model, data["train"], retrain, seed + 1, folder / "retraining.safetensors")
-    return scored(model, data, stored(model.state_dict(), folder)) | {"kept": kept}
+    return scored(model, data, stored(model.state_dict(), folder))
+
+
+def sparse(
+    model: nn.Sequential, count: int, break_even: float, levels: Levels | None
+) -> dict[str, ConstraintSet]:
+    """Return the sets in which ``count`` weights are not zero, and on levels if there are any."""
+    counts = budget.counts(weights(model), count, break_even=break_even)
+    return {
+        name: Sparse(n) if levels is None else SparseLevels(Sparse(n), levels)
+        for name, n in counts.items()
+    }
 
 
 def decomposed(model: nn.Sequential, data: Data, config: SmartDeal, folder: Path) -> Result:

@@ -33,6 +33,7 @@ frame = 10
 images = 20
 [admm_nn]
 admm_epochs = 1
+inside_epochs = 1
 retrain_epochs = {epochs}
 [spectral]
 epochs = 1
@@ -97,7 +98,7 @@ def check_mlps(result: dict, out: Path) -> None:
 def check_compressed(results: dict, out: Path) -> None:
     for name, most in (("pruned", 5000), ("joint", 2000)):
         result = results[name]
-        assert sum(result["nonzero"].values()) <= sum(result["kept"].values()) == most
+        assert 0.99 * most < sum(result["nonzero"].values()) <= most
         assert result["test"] > 50
         weights = storage.load(out / name / "model.safetensors")
         found = {n: int(w.count_nonzero()) for n, w in weights.items() if w.dim() > 1}
