@@ -10,7 +10,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from test_asr_training import CONFIG, DEV, TRAIN, dev_per, new_admm, new_model, read_log
 
-from ernn.asr import AcousticModel, Dataset, Distillation, checkpoint, distributed, training
+from ernn import checkpoint
+from ernn.asr import AcousticModel, Dataset, Distillation, distributed, training
 
 
 def small_batches(dataset: Dataset) -> Dataset:
