@@ -51,7 +51,7 @@ def blocks_in(program: Program, utterances):
 def blocks_out(program: Program, results):
     """TLAST and TDATA of results (time, output_size) on ``m_axis``, a block each."""
     frames = interleave(results, program.streams)
-    data = program.pack_outputs(frames, byte_bits(program.cfg.row_length))
+    data = program.pack_frames(frames, byte_bits(program.cfg.row_length))
     return np.arange(1, len(data) + 1) % program.output_blocks == 0, data
 
 

@@ -21,7 +21,7 @@ from ernn.quantize.integer import (
 )
 from hdl import images
 from hdl.config import GATES, PEEPHOLES, CoreConfig, Span
-from hdl.layout import Layout, input_layout, output_blocks, padded
+from hdl.layout import Layout, input_layout, padded
 from hdl.program import CellOp, Kind, MatrixOp, Pooling, Program, Segment, Source, align
 
 NO_POOLING = Pooling()
@@ -203,11 +203,8 @@ class _Compiler:
         size = (pool or layer).geometry.output
         p = len(layer.W)
         layout = images.output_layout(p, size, cfg)
-        if last and (size[0] > 1 or (size[1] > 1 and p % cfg.slices)):
-            raise ValueError(
-                f"the last layer gives {size[0]} x {size[1]} pixels of {p} blocks: it must be one, "
-                f"or a row of pixels of a multiple of {cfg.slices} blocks"
-            )
+        if last and size != (1, 1):
+            raise ValueError(f"the last layer gives {size[0]} x {size[1]} pixels: it must be 1 x 1")
         columns = [None if last else self.reserve(layout.columns) for _ in inputs]
         parameters = self.linear_bias(layer.bias)
         down = pool.geometry.stride[0] if pool else 1
@@ -547,7 +544,7 @@ def compile_model(model: IntegerModel, cfg: CoreConfig, streams: int = 1) -> Pro
     for n, layer in enumerate(model.layers):
         check_layer(n, layer, cfg)
     compiler, first_column = _lay_out(model, cfg, streams)
-    output_groups = streams * -(-output_blocks(model.layers[-1]) // cfg.slices)
+    output_blocks = -(-model.layers[-1].output_size // cfg.block_size)
     for what, used, depth in (
         ("streams", streams, cfg.streams),
         ("words of weights a PE", compiler.weights, cfg.weight_depth),
@@ -558,7 +555,7 @@ def compile_model(model: IntegerModel, cfg: CoreConfig, streams: int = 1) -> Pro
         ("cell blocks", max(op.iterations(cfg) for op in compiler.cell), cfg.cell_depth),
         ("matrix operations", len(compiler.matrix), cfg.program_depth),
         ("cell operations", len(compiler.cell), cfg.program_depth),
-        ("output groups a frame", output_groups, cfg.fifo_depth),
+        ("output groups a frame", streams * -(-output_blocks // cfg.slices), cfg.fifo_depth),
     ):
         if used > depth:
             raise ValueError(f"{what}: the model needs {used}, the core has {depth}")
@@ -696,7 +693,8 @@ def configure(
         images=has_images,
     )
     compiler, _ = _lay_out(model, cfg, streams)
-    groups = streams * -(-output_blocks(model.layers[-1]) // slices)
+    output_blocks = -(-model.layers[-1].output_size // cfg.block_size)
+    groups = streams * -(-output_blocks // slices)
     iterations = (op.iterations(cfg) for op in compiler.cell)
     return replace(
         cfg,

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from ernn.fixed import Integers
-from ernn.quantize.feedforward import Geometry, IntegerConv2d, IntegerLinear, IntegerPool
-from ernn.quantize.integer import IntegerLayer, IntegerModel
+from ernn.quantize.feedforward import Geometry, IntegerConv2d, IntegerPool
+from ernn.quantize.integer import IntegerLayer
 from hdl.config import CoreConfig
 from hdl.layout import Layout
 from hdl.program import WINDOW_BITS, Pooling, Segment, Source, Windows, align
@@ -121,34 +121,3 @@ def pooling(geometry: Geometry, pool: IntegerPool | None, size: int) -> Pooling:
         pitch=geometry.output[1] * size if down > 1 else 0,
         advance=pool.geometry.stride[1] * size if pixels > 1 else 0,
     )
-
-
-def batch(model: IntegerModel, count: int) -> IntegerModel:
-    """A network that runs ``count`` frames of fully connected layers as one frame.
-
-    They are a row of pixels, and a layer a convolution with a window of one pixel: (..., count *
-    input_size) -> (..., count * output_size). So an operation takes all of them, one after another
-    without a pause.
-
-    Raises:
-        ValueError: a layer is of another kind.
-    """
-    layers = []
-    for n, layer in enumerate(model.layers):
-        if not isinstance(layer, IntegerLinear):
-            raise ValueError(f"layer {n} ({layer.kind}): a batch is of fully connected layers")
-        layers.append(
-            IntegerConv2d(
-                layer.input_size,
-                layer.output_size,
-                layer.block_size,
-                Geometry((1, count), (1, 1)),
-                layer.input,
-                layer.weight,
-                layer.output,
-                layer.W,
-                layer.bias,
-                layer.activation,
-            )
-        )
-    return IntegerModel(tuple(layers))

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ernn.fixed import Integers
-from ernn.quantize.feedforward import Geometry, IntegerConv2d, IntegerPool
+from ernn.quantize.feedforward import Geometry, IntegerConv2d
 from ernn.quantize.integer import IntegerLayer
 
 
@@ -55,16 +55,3 @@ def pad_frames(frames: Integers, layer: IntegerLayer) -> Integers:
     pixels = frames.reshape(len(frames), *image, layer.in_channels)
     edges = [(0, 0), *((n, n) for n in padding), (0, -layer.in_channels % k)]
     return np.pad(pixels, edges).reshape(len(frames), -1)
-
-
-def output_pixels(layer: IntegerLayer) -> int:
-    """Pixels that the last layer gives; one where it gives no image."""
-    if isinstance(layer, IntegerConv2d | IntegerPool):
-        return int(np.prod(layer.geometry.output))
-    return 1
-
-
-def output_blocks(layer: IntegerLayer) -> int:
-    """Blocks that the last layer gives: every pixel is in whole ones."""
-    pixels = output_pixels(layer)
-    return pixels * -(-(layer.output_size // pixels) // layer.block_size)

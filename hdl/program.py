@@ -38,7 +38,7 @@ from ernn.fixed import FixedPoint, Integers
 from ernn.quantize.feedforward import IntegerConv2d
 from ernn.quantize.integer import IntegerModel
 from hdl.config import GATES, PEEPHOLES, CoreConfig, address_bits
-from hdl.layout import input_layout, output_blocks, output_pixels, pad_frames
+from hdl.layout import input_layout, pad_frames
 
 
 def pack(words: ArrayLike, word_length: int) -> int:
@@ -509,7 +509,7 @@ class Program:
     @property
     def output_blocks(self) -> int:
         """Blocks of an output frame."""
-        return output_blocks(self.model.layers[-1])
+        return -(-self.output_size // self.cfg.block_size)
 
     @property
     def output_size(self) -> int:
@@ -565,11 +565,6 @@ class Program:
         """As :meth:`pack_frames`, images with their padding."""
         return self.pack_frames(pad_frames(frames, self.model.layers[0]), word_bits)
 
-    def pack_outputs(self, frames: Integers, word_bits: int) -> list[int]:
-        """As :meth:`pack_frames`, every pixel of an output frame in whole blocks."""
-        pixels = frames.reshape(-1, self.output_size // output_pixels(self.model.layers[-1]))
-        return self.pack_frames(pixels, word_bits)
-
     def pack_frames(self, frames: Integers, word_bits: int) -> list[int]:
         """Blocks of frames (time, input_size) in order, as words of that many bits."""
         k = self.cfg.block_size
@@ -578,10 +573,9 @@ class Program:
 
     def unpack_frames(self, blocks: Iterable[int], word_bits: int) -> Integers:
         """Frames (time, output_size) of blocks of words of that many bits."""
-        k, pixels = self.cfg.block_size, output_pixels(self.model.layers[-1])
-        words = np.array([unpack(block, word_bits, k) for block in blocks], np.int64)
-        words = words.reshape(-1, self.output_blocks // pixels * k)  # (time * pixels, ...)
-        return words[:, : self.output_size // pixels].reshape(-1, self.output_size)
+        k = self.cfg.block_size
+        words = [unpack(block, word_bits, k) for block in blocks]
+        return np.array(words, np.int64).reshape(-1, self.output_blocks * k)[:, : self.output_size]
 
 
 def block_products(model: IntegerModel) -> int:

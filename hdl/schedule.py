@@ -197,7 +197,7 @@ class Schedule:
                 self._given.add(given)
                 if op.output:
                     frame.output = given
-                    left = op.blocks - n % op.iterations(cfg) * cfg.slices
+                    left = op.blocks - n * cfg.slices
                     self._leaves.append(max(given + QUEUE, self._output_free))
                     self._output_free = self._leaves[-1] + min(left, cfg.slices)
                 if op.column is not None:
@@ -224,7 +224,7 @@ def latency(program: Program) -> int:
     for op, cycles in zip(program.cell, frame.cells, strict=True):
         for j, cycle in enumerate(cycles if op.output else []):
             given = cycle + 1 + ROWS_DELAY + lane_latency(op.kind, cfg)
-            blocks = min(cfg.slices, op.blocks - j % op.iterations(cfg) * cfg.slices)
+            blocks = min(cfg.slices, op.blocks - j * cfg.slices)
             free = max(free, given + EXIT) + blocks
     before = (program.streams - 1) * program.input_blocks
     return free - 1 - (schedule.entered[-1] + before - ENTRY)

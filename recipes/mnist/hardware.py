@@ -49,7 +49,7 @@ def accuracy(model: IntegerModel, x: Integers, digits: np.ndarray) -> float:
 
 
 def run(model: IntegerModel, x: Integers) -> Integers:
-    """Results (N, output_size) of frames (N, input_size)."""
+    """Results (N, 10) of frames (N, input_size)."""
     return model.run(x[None])[0]
 
 
@@ -81,19 +81,18 @@ def compare(simulator: Simulator, program: Program, x: Integers, digits: np.ndar
     Args:
         simulator: the accelerator.
         program: for it.
-        x: frames (N, input_size), each of one image or of several side by side.
-        digits: of the images.
+        x: frames (N, input_size); of S streams each takes an S-th of them.
+        digits: (N,).
     """
     model = program.model
-    result = simulator.run(program, [x])
-    (given,) = result.outputs
+    result = simulator.run(program, np.split(x, program.streams))
+    given = np.concatenate(result.outputs)
     expected = np.concatenate([run(model, x[n : n + BATCH]) for n in range(0, len(x), BATCH)])
-    recognised = given.reshape(len(digits), -1).argmax(1)
     return {
         "images": len(digits),
         "words": given.size,
         "mismatches": int((given != expected).sum()),
-        "test": 100 * float((recognised == digits).mean()),
+        "test": 100 * float((given.argmax(1) == digits).mean()),
         "n_pe": program.cfg.n_pe,
         "cycles": result.cycles_per_frame,
         "latency": latency(program),

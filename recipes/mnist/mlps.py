@@ -1,10 +1,10 @@
 """Two block-circulant MLPs on one core, beside those of AAAI-18.
 
-An image is averaged to a few pixels before the core, as in the paper, and a frame of the core is a
-batch of images (:func:`hdl.images.batch`). What then limits an image is the core's FFT, through
-which a block of input, hidden layer or results goes a cycle, and with few PEs the block products.
-More PEs do not help the FFT, so that small cores, each with images of its own, make the most of the
-DSPs: the report counts how many the paper's FPGA would hold.
+An image is averaged to a few pixels before the core, as in the paper, and streams of images take
+turns, so that what one waits for the others hide. What then limits a core of few PEs is its block
+products. More PEs are held up by what does not grow with them: a block a cycle goes through the
+FFT, and the lanes finish an operation before the next one begins. So small cores, each with images
+of its own, make the most of the DSPs; the report counts how many the paper's FPGA would hold.
 
 Source: Wang et al., Towards Ultra-High Performance and Energy Efficiency of Deep Learning Systems,
 AAAI 2018.
@@ -20,10 +20,10 @@ from data_prep.mnist import SIDE, Images
 from ernn import bundle
 from ernn.nn import CirculantLinear
 from ernn.nn.norm import BlockBatchNorm
+from ernn.quantize import IntegerModel
 from hdl.compiler import compile_model, configure
 from hdl.config import covering
 from hdl.devices import SERIES7
-from hdl.images import batch
 from hdl.simulate import Simulator
 from hdl.sizing import estimate
 from recipes.experiment.stage import Result
@@ -78,16 +78,20 @@ def measure(
         best = max(runs, key=lambda run: runs[run]["dev"])
         found[name] = {"runs": list(runs.values()), "best": best}
     models = {name: bundle.load(folder / of["best"] / "bundle") for name, of in found.items()}
-    batches = {name: batch(model, config.frame) for name, model in models.items()}
-    size = {"n_pe": config.n_pe, "slices": config.slices, "fold": config.fold}
-    cfg = covering([configure(model, **size) for model in batches.values()])
-    simulator, patches = Simulator(cfg, folder / "simulators"), network(config, 1)[0]
-    images = data["test"][: config.images]
+    core = run(models, data["test"][: config.images], config, folder)
+    return core | {"networks": {name: of | core["networks"][name] for name, of in found.items()}}
+
+
+def run(models: dict[str, IntegerModel], images: Images, config: Mlps, folder: Path) -> Result:
+    """Run images through all models on one core; with its resources, LUTs estimated."""
+    size = {name: getattr(config, name) for name in ("n_pe", "slices", "fold", "streams")}
+    cfg = covering([configure(model, **size) for model in models.values()])
+    simulator, pixels = Simulator(cfg, folder / "simulators"), network(config, 1)[0]
+    found: Result = {}
     for name, model in models.items():
-        x = frames(model, patches, images).reshape(-1, config.frame * model.layers[0].input_size)
-        program = compile_model(batches[name], cfg)
+        program, x = compile_model(model, cfg, config.streams), frames(model, pixels, images)
         sizes = [model.layers[0].input_size, *(layer.output_size for layer in model.layers)]
-        found[name] |= compare(simulator, program, x, images.digits) | {"sizes": sizes}
+        found[name] = compare(simulator, program, x, images.digits) | {"sizes": sizes}
     used = estimate(cfg, SERIES7).total
     return {"networks": found, "dsp": used.dsp, "lut": used.lut}
 
@@ -100,12 +104,12 @@ def section(config: Mlps, result: Result) -> list[str]:
         "## The MLPs of AAAI-18",
         "",
         f"One core of {config.n_pe} PEs ({dsp} DSPs, and {result['lut']:,} LUTs by the estimate "
-        f"for xc7) runs both: k = {config.block_size}, {config.frame} images a frame. Accuracies "
-        "are those of the integers: of every seed, and in Verilog of the one that is best on dev. "
-        "Cycles an image are simulated (Verilator), from frame to frame; limit: block products by "
-        f"PEs. The last column is what {cores} such cores, {cores * dsp} DSPs, take together: "
-        f"divided, not simulated. The paper (Wang et al.; figures as recalled) has {DSPS} DSPs and "
-        f"12 bits; its cycles are from images/s at {CLOCK / 1e6:.0f} MHz.",
+        f"for xc7) runs both: k = {config.block_size}, {config.streams} streams of images. "
+        "Accuracies are those of the integers: of every seed, and in Verilog of the one that is "
+        "best on dev. Cycles an image are simulated (Verilator), from image to image; limit: block "
+        f"products by PEs. The last column is what {cores} such cores, {cores * dsp} DSPs, take "
+        "together: divided, not simulated. The paper (Wang et al.; figures as recalled) has "
+        f"{DSPS} DSPs and 12 bits; its cycles are from images/s at {CLOCK / 1e6:.0f} MHz.",
         "",
         "| network | sizes | dev | test | images | mismatches | test in Verilog | cycles an image "
         "| limit | paper: test | paper: cycles | of all cores |",
@@ -113,11 +117,10 @@ def section(config: Mlps, result: Result) -> list[str]:
     ]
     for name, of in networks.items():
         theirs = PUBLISHED[name]
-        cycles, limit = of["cycles"] / config.frame, of["limit"] / config.frame
         cells = [name, "-".join(map(str, of["sizes"]))]
         cells += [", ".join(f"{run[part]:.2f}" for run in of["runs"]) for part in ("dev", "test")]
         cells += [f"{of['images']:,}", str(of["mismatches"]), f"{of['test']:.2f}"]
-        cells += [f"{cycles:.2f}", f"{limit:.2f}"]
+        cells += [f"{of['cycles']:.1f}", f"{of['limit']:.1f}"]
         cells += [f"{theirs.accuracy:.1f}", f"{CLOCK / theirs.images_per_s:.1f}"]
-        lines.append(f"| {' | '.join(cells)} | {cycles / cores:.2f} |")
+        lines.append(f"| {' | '.join(cells)} | {of['cycles'] / cores:.1f} |")
     return lines

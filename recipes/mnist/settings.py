@@ -51,14 +51,12 @@ class Mlps:
     n_pe: int
     slices: int
     fold: int
-    frame: int  # images in a frame of the core
+    streams: int  # of images, which the core takes in turn
     images: int  # of the test images through the RTL, from the first on
 
     def __post_init__(self) -> None:
-        if self.images % self.frame or self.images < 2 * self.frame:
-            raise ValueError(
-                f"images is {self.images}; it must be two or more times frame, {self.frame}"
-            )
+        if self.images % self.streams:
+            raise ValueError(f"images is {self.images}; streams, {self.streams}, must divide it")
 
 
 @dataclass(frozen=True)

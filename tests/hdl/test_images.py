@@ -17,7 +17,6 @@ from ernn.fixed import FixedPoint
 from ernn.quantize import WordLengths
 from ernn.quantize.feedforward import Geometry, IntegerLinear, IntegerPool
 from ernn.quantize.integer import IntegerModel
-from hdl import images
 from hdl.compiler import compile_model, configure
 from hdl.config import covering
 from hdl.convert import write_accelerator
@@ -63,26 +62,10 @@ def classified():
     )
 
 
-def random_linear(sizes, output, activation, seed=0):
-    rng, weight = np.random.default_rng(seed), FixedPoint(8, 8)
-    q, p = (-(-n // K) for n in sizes)
-    return IntegerLinear(
-        *(*sizes, K, ACTIVATION, weight, output),
-        W=rng.integers(-70, 71, (p, q, K)),
-        bias=rng.integers(output.lowest // 4, output.highest // 4, sizes[1]),
-        activation=activation,
-    )
-
-
-MLP = network(
-    random_linear((11, 21), ACTIVATION, "relu"), random_linear((21, 6), RESULT, "none", seed=1)
-)
-
-
 SMALL_VGG, PHOTOGRAPHS = vgg(K, 16, (5, 9), 14, WordLengths(8, 8, 10))
 NETWORKS = {f"random {seed}": random_images(seed) for seed in range(12)}
 NETWORKS |= {"pooled": pooled(), "classified": classified(), "margins": margins()}
-NETWORKS |= {"vgg": SMALL_VGG, "batch": images.batch(MLP, 5)} | SYSTEM
+NETWORKS |= {"vgg": SMALL_VGG} | SYSTEM
 SHAPES = {
     "one slice": {"n_pe": 8, "fold": 2},
     "two slices": {"n_pe": 16, "slices": 2, "fold": 2},
@@ -183,7 +166,7 @@ def test_block_products_are_those_of_pixels_in_the_image():
     ("layers", "message"),
     [
         ([IntegerPool(3, K, Geometry((4, 4), (4, 4)), ACTIVATION)], "layer 0 .pool.: it must be b"),
-        ([random_convolution(K, (3, 4), Geometry((4, 4), (3, 3)))], "gives 2 x 2 pixels of"),
+        ([random_convolution(K, (3, 4), Geometry((4, 4), (3, 3)))], "gives 2 x 2 pixels: it must"),
         (
             [random_convolution(K, (3, 4), Geometry((4, 4), (2, 2), padding=(2, 0)))],
             r"layer 0 \(conv2d\): padding \(2, 0\): a window is above or below the image",
@@ -221,28 +204,6 @@ def test_what_the_core_does_not_run_is_refused(layers, message):
     with pytest.raises(ValueError, match=message) as raised:
         configure(model, 8)
     assert "\n" not in str(raised.value)
-
-
-def test_a_batch_is_its_frames_side_by_side():
-    (frames,) = random_frames(MLP, [20])
-    (alone,) = expected(MLP, [frames])
-    (both,) = expected(images.batch(MLP, 5), [frames.reshape(4, -1)])
-    np.testing.assert_array_equal(both, alone.reshape(4, -1))
-
-
-def test_a_batch_pays_once_for_what_each_frame_pays_alone():
-    """So the FFT, through which a block goes each cycle, is what limits it."""
-    cfg = covering([configure(model, 8, fold=2) for model in (MLP, images.batch(MLP, 20))])
-    alone, batch = (compile_model(m, cfg) for m in (MLP, images.batch(MLP, 20)))
-    assert batch.limit == 20 * alone.limit
-    blocks = 3 + 6 + 2  # of input, hidden layer and results
-    assert Schedule(batch).cycles_per_frame == 20 * blocks
-    assert Schedule(alone).cycles_per_frame > 3 * blocks
-
-
-def test_a_batch_of_other_layers_is_refused():
-    with pytest.raises(ValueError, match=r"layer 0 \(conv2d\): a batch is of fully connected"):
-        images.batch(NETWORKS["classified"], 2)
 
 
 def test_a_core_without_images_refuses_them():

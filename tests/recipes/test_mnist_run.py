@@ -29,7 +29,7 @@ images = 20
 hidden = [16, 24]
 epochs = {epochs}
 seeds = 2
-frame = 10
+streams = 2
 images = 20
 [admm_nn]
 admm_epochs = 1
@@ -90,7 +90,7 @@ def check_mlps(result: dict, out: Path) -> None:
         assert (of["images"], of["words"], of["mismatches"]) == (20, 200, 0)
         model = bundle.load(out / "mlps" / of["best"] / "bundle")
         assert [layer.kind for layer in model.layers] == ["linear", "linear"]
-        assert of["limit"] == 10 * (16 * hidden // 4 + 3 * hidden // 4) / 4
+        assert of["limit"] == (16 + 3) * hidden // 4 / 4
         assert f"| {name} | 64-{hidden}-10 |" in (out / "RESULTS.md").read_text()
     assert result["dsp"] == 20
 
