@@ -108,8 +108,8 @@ def section(config: Mlps, result: Result) -> list[str]:
         "Accuracies are those of the integers: of every seed, and in Verilog of the one that is "
         "best on dev. Cycles an image are simulated (Verilator), from image to image; limit: block "
         f"products by PEs. The last column is what {cores} such cores, {cores * dsp} DSPs, take "
-        "together: divided, not simulated. The paper (Wang et al.; figures as recalled) has "
-        f"{DSPS} DSPs and 12 bits; its cycles are from images/s at {CLOCK / 1e6:.0f} MHz.",
+        "together: divided, not simulated. The paper (Wang et al.; figures as recalled, on MNIST) "
+        f"has {DSPS} DSPs and 12 bits; its cycles are from images/s at {CLOCK / 1e6:.0f} MHz.",
         "",
         "| network | sizes | dev | test | images | mismatches | test in Verilog | cycles an image "
         "| limit | paper: test | paper: cycles | of all cores |",
