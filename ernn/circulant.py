@@ -12,6 +12,8 @@ The real FFT of k values has k/2 + 1 complex bins, of which the first and the la
 Sources: Ding et al., CirCNN, MICRO 2017 (the product); Li et al., E-RNN, HPCA 2019 (projection).
 """
 
+from functools import cache
+
 import torch
 from torch import Tensor
 from torch.fft import irfft, rfft
@@ -53,10 +55,60 @@ def project(weight: Tensor, block_size: int) -> Tensor:
 def to_dense(blocks: Tensor, shape: tuple[int, int]) -> Tensor:
     """Return the matrix of ``shape`` (out, in) of the first columns ``blocks`` (p, q, k)."""
     _check_blocks(blocks, *shape)
-    p, q, k = blocks.shape
-    turned = torch.cat((blocks, blocks), dim=-1).flip(-1)  # (p, q, 2 k): row r begins at k - 1 - r
-    rows = [turned[..., k - 1 - r : 2 * k - 1 - r] for r in range(k)]  # each (p, q, k)
-    return torch.stack(rows, dim=1).reshape(p * k, q * k)[: shape[0], : shape[1]]
+    return _toeplitz(blocks, blocks)[: shape[0], : shape[1]]
+
+
+def to_halves(blocks: Tensor) -> Tensor:
+    """Return the two matrices, half as high and half as wide, that a block-circulant one acts by.
+
+    Of ``C = to_dense(blocks)``, x and y of whole blocks, they make y = C x with half the products:
+
+        unfold(to_halves(blocks) @ fold(positions_first(x, k))) = positions_first(y, k)
+
+    This is the first step of an FFT, decimation in frequency: the even bins are those of a
+    circulant of k / 2, the odd ones those of a skew-circulant, whose upper triangle is negative.
+
+    Args:
+        blocks: (..., p, q, k) first columns, k at least 2.
+
+    Returns:
+        (2, ..., p * k / 2, q * k / 2), rows and columns in the order of :func:`positions_first`.
+    """
+    *stack, p, q, k = blocks.shape
+    with torch.autocast(blocks.device.type, enabled=False):  # products with 1/2, 0 and -1/2
+        halves = _halves_of_units(k).to(blocks) @ blocks.reshape(-1, k).T
+    halves = halves.view(2, k // 2, k // 2, -1, p, q).permute(0, 3, 1, 4, 2, 5)
+    return halves.reshape(2, *stack, p * k // 2, q * k // 2)
+
+
+@cache
+def _halves_of_units(k: int) -> Tensor:
+    """What each number of a first column adds to a block's halves: (2 * k / 2 * k / 2, k)."""
+    low, high = torch.eye(k).unsqueeze(1).chunk(2, dim=-1)
+    even, odd = (low + high) / 2, (low - high) / 2
+    halves = [_toeplitz(*of).view(k, -1) for of in ((even, even), (-odd, odd))]
+    return torch.cat(halves, dim=1).T.contiguous()
+
+
+def positions_first(x: Tensor, block_size: int) -> Tensor:
+    """Order the last axis, of whole blocks, anew: the first number of every block, the second."""
+    return x.unflatten(-1, (-1, block_size)).mT.flatten(-2)
+
+
+def blocks_first(x: Tensor, block_size: int) -> Tensor:
+    """Undo :func:`positions_first`."""
+    return x.unflatten(-1, (block_size, -1)).mT.flatten(-2)
+
+
+def fold(x: Tensor) -> Tensor:
+    """Return sum and difference of the halves of the last axis: (..., n) -> (2, ..., n / 2)."""
+    low, high = x.chunk(2, dim=-1)
+    return torch.stack((low + high, low - high))
+
+
+def unfold(x: Tensor) -> Tensor:
+    """Put sum and difference side by side: (2, ..., n) -> (..., 2 n); of ``fold(x)`` it is 2 x."""
+    return torch.cat((x[0] + x[1], x[0] - x[1]), dim=-1)
 
 
 def spectrum(blocks: Tensor) -> Tensor:
@@ -114,6 +166,14 @@ def _diagonals(weight: Tensor, k: int) -> Tensor:
     cells = weight.unflatten(1, (q, k)).unflatten(0, (p, k)).transpose(1, 2)  # (p, q, row, column)
     s = torch.arange(k, device=weight.device)
     return cells[..., (s[:, None] + s) % k, s]
+
+
+def _toeplitz(upper: Tensor, lower: Tensor) -> Tensor:
+    """Expand blocks (p, q, k), of ``lower`` on and below their diagonals: (p * k, q * k)."""
+    p, q, k = lower.shape
+    turned = torch.cat((upper, lower), dim=-1).flip(-1)  # (p, q, 2 k): row r begins at k - 1 - r
+    rows = [turned[..., k - 1 - r : 2 * k - 1 - r] for r in range(k)]  # each (p, q, k)
+    return torch.stack(rows, dim=1).reshape(p * k, q * k)
 
 
 def _check_blocks(blocks: Tensor, rows: int, columns: int) -> None:

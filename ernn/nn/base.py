@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from ernn.circulant import check_block_size, num_blocks, project, to_dense
+from ernn.circulant import check_block_size, num_blocks, project, to_dense, to_halves
 from ernn.fixed import fft_products, spectral_products
 
 
@@ -118,6 +118,18 @@ class CirculantModule(nn.Module):
         parameters = {name: getattr(self, name) for name in self.names}
         dense = {name: m.to_dense(parameters[name]) for name, m in self.matrices.items()}
         return parameters | dense
+
+    def halved_parameters(self) -> dict[str, Tensor]:
+        """Return all parameters with the matrices as their two halves; differentiable.
+
+        Of a matrix that is (2, gates * rows / 2, columns / 2), see
+        :func:`ernn.circulant.to_halves`; rows are of whole blocks, columns are filled up.
+        """
+        parameters = {name: getattr(self, name) for name in self.names}
+        for name, matrix in self.matrices.items():
+            gates = parameters[name].unflatten(0, (matrix.gates, -1))
+            parameters[name] = to_halves(gates).flatten(1, 2)
+        return parameters
 
     @classmethod
     def from_dense(cls, module: nn.Module, block_size: int | Mapping[str, int]) -> Self:

@@ -7,18 +7,23 @@
 // P is the type of the products' factors, of the gates and of the outputs. S is that of the sums
 // and of the state s: float with bfloat16 and float factors, else double.
 //
-//   u (T, B, G H)        the input's part of the pre-activations, with its bias
-//   W (G H, H)           the recurrent matrix of G gates
+// The recurrent matrix has M parts: itself, or the two halves of a block-circulant one
+// (ernn.circulant.to_halves), which multiply the sum and the difference of the halves of a vector;
+// the sum and the difference of what they give are the halves of the product. "Folded" is a vector
+// in these M parts, of every gate on its own.
+//
+//   u (M, T, B, G H / M) the input's part of the pre-activations, with its bias; folded
+//   W (M, G H / M, H / M) the recurrent matrix of G gates
 //   y (T + 1, B, H)      outputs h, and the one before the first frame; in P
 //   states (T + 1, B, H) s: the cell of an LSTM, h itself of a GRU; in S
 //   kept (T, B, 4 H)     what the gradient needs of each frame; in P
+//   d (M, T, B, 4 H / M) gradients of the pre-activations, first those of the sums; folded, in P
 
 #include <ATen/Dispatch.h>
 #include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/native/CPUBlas.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/empty_like.h>
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/mm.h>
 #include <ATen/ops/zeros_like.h>
@@ -74,6 +79,40 @@ class Product {
   Tensor B_;
 };
 
+// Sums and differences of halves: of every gate, y[j] = x[j] + x[j + x_other] and y[j + y_other] their
+// difference; `x_gate` and `y_gate` lie between the gates.
+template <class X, class Y>
+inline void butterfly(int64_t gates, int64_t half, const X* x, int64_t x_gate, int64_t x_other, Y* y,
+                      int64_t y_gate, int64_t y_other) {
+  for (int64_t g = 0; g < gates; ++g) {
+    const X* a = x + g * x_gate;
+    Y* b = y + g * y_gate;
+#pragma GCC ivdep
+    for (int64_t j = 0; j < half; ++j) {
+      const Sum<X> low = a[j], high = a[j + x_other];
+      b[j] = Y(low + high);
+      b[j + y_other] = Y(low - high);
+    }
+  }
+}
+
+// Fold `gates` vectors of H; the M parts of the result are `stride` apart.
+template <class X, class Y>
+inline void fold(int64_t M, int64_t gates, int64_t H, const X* x, Y* parts, int64_t stride) {
+  if (M == 1)
+    std::copy(x, x + gates * H, parts);
+  else
+    butterfly(gates, H / 2, x, H, H / 2, parts, H / 2, stride);
+}
+
+template <class X, class Y>
+inline void unfold(int64_t M, int64_t gates, int64_t H, const X* parts, int64_t stride, Y* y) {
+  if (M == 1)
+    std::copy(parts, parts + gates * H, y);
+  else
+    butterfly(gates, H / 2, parts, H / 2, stride, y, H, H / 2);
+}
+
 inline double exponential(double x) { return std::exp(x); }
 
 // Within 2 units in the last place of e^x, in operations that a compiler vectorizes (Cephes, expf).
@@ -111,14 +150,14 @@ struct Lstm {
   static constexpr int64_t gates = 4;
 
   template <class P, class S>
-  static void forward(int64_t H, const P* u, const S* sums, const S* bias, const S* before, S* s,
+  static void forward(int64_t H, const S* u, const S* sums, const S* bias, const S* before, S* s,
                       P* kept, P* y) {
 #pragma GCC ivdep
     for (int64_t j = 0; j < H; ++j) {
-      const S i = sigmoid(S(u[j]) + sums[j] + bias[j]);
-      const S f = sigmoid(S(u[H + j]) + sums[H + j] + bias[H + j]);
-      const S g = tanh(S(u[2 * H + j]) + sums[2 * H + j] + bias[2 * H + j]);
-      const S o = sigmoid(S(u[3 * H + j]) + sums[3 * H + j] + bias[3 * H + j]);
+      const S i = sigmoid(u[j] + sums[j] + bias[j]);
+      const S f = sigmoid(u[H + j] + sums[H + j] + bias[H + j]);
+      const S g = tanh(u[2 * H + j] + sums[2 * H + j] + bias[2 * H + j]);
+      const S o = sigmoid(u[3 * H + j] + sums[3 * H + j] + bias[3 * H + j]);
       const S c = f * before[j] + i * g;
       kept[j] = P(i);
       kept[H + j] = P(f);
@@ -131,16 +170,16 @@ struct Lstm {
 
   template <class P, class S>
   static void backward(int64_t H, const S* dh, const S* before, const S* s, const P* kept, S* ds,
-                       P* d) {
+                       S* d) {
 #pragma GCC ivdep
     for (int64_t j = 0; j < H; ++j) {
       const S i = S(kept[j]), f = S(kept[H + j]), g = S(kept[2 * H + j]), o = S(kept[3 * H + j]);
       const S squashed = tanh(s[j]);
       const S dc = ds[j] + dh[j] * o * (S(1) - squashed * squashed);
-      d[j] = P(dc * g * i * (S(1) - i));
-      d[H + j] = P(dc * before[j] * f * (S(1) - f));
-      d[2 * H + j] = P(dc * i * (S(1) - g * g));
-      d[3 * H + j] = P(dh[j] * squashed * o * (S(1) - o));
+      d[j] = dc * g * i * (S(1) - i);
+      d[H + j] = dc * before[j] * f * (S(1) - f);
+      d[2 * H + j] = dc * i * (S(1) - g * g);
+      d[3 * H + j] = dh[j] * squashed * o * (S(1) - o);
       ds[j] = dc * f;
     }
   }
@@ -151,14 +190,14 @@ struct Gru {
   static constexpr int64_t gates = 3;
 
   template <class P, class S>
-  static void forward(int64_t H, const P* u, const S* sums, const S* bias, const S* before, S* s,
+  static void forward(int64_t H, const S* u, const S* sums, const S* bias, const S* before, S* s,
                       P* kept, P* y) {
 #pragma GCC ivdep
     for (int64_t j = 0; j < H; ++j) {
-      const S r = sigmoid(S(u[j]) + sums[j] + bias[j]);
-      const S z = sigmoid(S(u[H + j]) + sums[H + j] + bias[H + j]);
+      const S r = sigmoid(u[j] + sums[j] + bias[j]);
+      const S z = sigmoid(u[H + j] + sums[H + j] + bias[H + j]);
       const S q = sums[2 * H + j] + bias[2 * H + j];
-      const S n = tanh(S(u[2 * H + j]) + r * q);
+      const S n = tanh(u[2 * H + j] + r * q);
       const S h = n + z * (before[j] - n);
       kept[j] = P(r);
       kept[H + j] = P(z);
@@ -170,42 +209,58 @@ struct Gru {
   }
 
   template <class P, class S>
-  static void backward(int64_t H, const S* dh, const S* before, const S*, const P* kept, S* ds, P* d) {
+  static void backward(int64_t H, const S* dh, const S* before, const S*, const P* kept, S* ds, S* d) {
 #pragma GCC ivdep
     for (int64_t j = 0; j < H; ++j) {
       const S r = S(kept[j]), z = S(kept[H + j]), n = S(kept[2 * H + j]), q = S(kept[3 * H + j]);
       const S whole = dh[j] + ds[j];  // by the products and by the state itself
       const S dn = whole * (S(1) - z) * (S(1) - n * n);
-      d[j] = P(dn * q * r * (S(1) - r));
-      d[H + j] = P(whole * (before[j] - n) * z * (S(1) - z));
-      d[2 * H + j] = P(dn * r);  // of q
-      d[3 * H + j] = P(dn);      // of u
+      d[j] = dn * q * r * (S(1) - r);
+      d[H + j] = whole * (before[j] - n) * z * (S(1) - z);
+      d[2 * H + j] = dn * r;  // of q
+      d[3 * H + j] = dn;      // of u
       ds[j] = whole * z;
     }
   }
 };
 
+template <class P>
+std::vector<Product<P>> products(const Tensor& parts) {
+  std::vector<Product<P>> all;
+  for (const Tensor& part : parts.unbind()) all.emplace_back(part);
+  return all;
+}
+
 template <class Cell, class P>
 void forward(const Tensor& u_, const Tensor& W, const Tensor& bias_, Tensor& y_, Tensor& states_,
              Tensor& kept_) {
   using S = Sum<P>;
-  const int64_t T = u_.size(0), B = u_.size(1), H = W.size(1), G = Cell::gates;
+  const int64_t M = u_.size(0), T = u_.size(1), B = u_.size(2), N = W.size(2), H = M * N;
+  constexpr int64_t G = Cell::gates;
   const P* u = u_.const_data_ptr<P>();
   const S* bias = bias_.const_data_ptr<S>();
   P *y = y_.data_ptr<P>(), *kept = kept_.data_ptr<P>();
   S* states = states_.data_ptr<S>();
-  const Product<P> product(W.t());
+  const auto by_W = products<P>(W.mT());
   at::parallel_for(0, B, kLeastSequences, [&](int64_t first, int64_t end) {
-    std::vector<S> sums((end - first) * G * H);
+    const int64_t rows = end - first;
+    std::vector<P> h(rows * H);               // (M, rows, N)
+    std::vector<S> sums(rows * G * H);        // (M, rows, G N)
+    std::vector<S> inputs(G * H), sum(G * H);  // of one sequence, not folded
     for (int64_t t = 0; t < T; ++t) {
-      product(end - first, y + (t * B + first) * H, H, sums.data());
-      for (int64_t b = first; b < end; ++b) {
-        const int64_t row = t * B + b, after = row + B;
-        Cell::forward(H, u + row * G * H, sums.data() + (b - first) * G * H, bias,
-                      states + row * H, states + after * H, kept + row * 4 * H, y + after * H);
+      for (int64_t b = 0; b < rows; ++b)
+        fold(M, 1, H, y + (t * B + first + b) * H, h.data() + b * N, rows * N);
+      for (int64_t m = 0; m < M; ++m)
+        by_W[m](rows, h.data() + m * rows * N, N, sums.data() + m * rows * G * N);
+      for (int64_t b = 0; b < rows; ++b) {
+        const int64_t row = t * B + first + b, after = row + B;
+        unfold(M, G, H, u + row * G * N, T * B * G * N, inputs.data());
+        unfold(M, G, H, sums.data() + b * G * N, rows * G * N, sum.data());
+        Cell::forward(H, inputs.data(), sum.data(), bias, states + row * H, states + after * H,
+                      kept + row * 4 * H, y + after * H);
       }
     }
-    product.release();
+    for (const auto& product : by_W) product.release();
   });
 }
 
@@ -213,23 +268,30 @@ template <class Cell, class P>
 void backward(const Tensor& dy_, const Tensor& W, const Tensor& states_, const Tensor& kept_,
               Tensor& d_, Tensor& dh_, Tensor& ds_) {
   using S = Sum<P>;
-  const int64_t T = dy_.size(0), B = dy_.size(1), H = W.size(1);
+  const int64_t M = W.size(0), T = dy_.size(0), B = dy_.size(1), N = W.size(2), H = M * N;
   const P *dy = dy_.const_data_ptr<P>(), *kept = kept_.const_data_ptr<P>();
   const S* states = states_.const_data_ptr<S>();
   P* d = d_.data_ptr<P>();
   S *dh = dh_.data_ptr<S>(), *ds = ds_.data_ptr<S>();
-  const Product<P> product(W);
+  const auto by_W = products<P>(W);
   at::parallel_for(0, B, kLeastSequences, [&](int64_t first, int64_t end) {
+    const int64_t rows = end - first;
+    std::vector<S> gradients(4 * H);  // of one sequence, not folded
+    std::vector<S> dh_parts(rows * H);  // (M, rows, N)
     for (int64_t t = T - 1; t >= 0; --t) {
       for (int64_t b = first; b < end; ++b) {
         const int64_t row = t * B + b, after = row + B;
         for (int64_t j = 0; j < H; ++j) dh[b * H + j] += S(dy[row * H + j]);
         Cell::backward(H, dh + b * H, states + row * H, states + after * H, kept + row * 4 * H,
-                       ds + b * H, d + row * 4 * H);
+                       ds + b * H, gradients.data());
+        fold(M, 4, H, gradients.data(), d + row * 4 * N, T * B * 4 * N);
       }
-      product(end - first, d + (t * B + first) * 4 * H, 4 * H, dh + first * H);
+      for (int64_t m = 0; m < M; ++m)
+        by_W[m](rows, d + ((m * T + t) * B + first) * 4 * N, 4 * N, dh_parts.data() + m * rows * N);
+      for (int64_t b = 0; b < rows; ++b)
+        unfold(M, 1, H, dh_parts.data() + b * N, rows * N, dh + (first + b) * H);
     }
-    product.release();
+    for (const auto& product : by_W) product.release();
   });
 }
 
@@ -242,7 +304,7 @@ void backward(const Tensor& dy_, const Tensor& W, const Tensor& states_, const T
 std::tuple<Tensor, Tensor, Tensor> run_forward(const std::string& cell, const Tensor& u,
                                                const Tensor& h, const Tensor& s, const Tensor& W,
                                                const Tensor& bias) {
-  const int64_t T = u.size(0), B = u.size(1), H = W.size(1);
+  const int64_t T = u.size(1), B = u.size(2), H = h.size(1);
   Tensor y = at::empty({T + 1, B, H}, u.options());
   Tensor states = at::empty({T + 1, B, H}, s.options());
   Tensor kept = at::empty({T, B, 4 * H}, u.options());
@@ -255,7 +317,8 @@ std::tuple<Tensor, Tensor, Tensor> run_forward(const std::string& cell, const Te
 std::tuple<Tensor, Tensor, Tensor> run_backward(const std::string& cell, const Tensor& dy,
                                                 const Tensor& ds_last, const Tensor& W,
                                                 const Tensor& states, const Tensor& kept) {
-  Tensor d = at::empty_like(kept), ds = ds_last.clone(), dh = at::zeros_like(ds);
+  const int64_t M = W.size(0), T = dy.size(0), B = dy.size(1), N = W.size(2);
+  Tensor d = at::empty({M, T, B, 4 * N}, kept.options()), ds = ds_last.clone(), dh = at::zeros_like(ds);
   DISPATCH(cell, dy.scalar_type(), backward, dy, W, states, kept, d, dh, ds);
   return {d, dh, ds};
 }

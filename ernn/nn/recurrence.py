@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
+from ernn.circulant import fold, unfold
 from ernn.files import atomic, cache_folder, digest
 
 SOURCE = Path(__file__).with_suffix(".cpp")
@@ -40,7 +41,8 @@ def supports(weight: Tensor, hidden_size: int) -> bool:
 @cache
 def _runs(dtype: torch.dtype) -> bool:
     """Whether this processor computes products of this type: one is tried."""
-    u, h, W, bias = (torch.zeros(shape, dtype=dtype) for shape in ((1, 1, 8), (1, 2), (8, 2), 8))
+    shapes = (1, 1, 1, 8), (1, 2), (1, 8, 2), 8
+    u, h, W, bias = (torch.zeros(shape, dtype=dtype) for shape in shapes)
     s = h.double() if dtype == torch.float64 else h.float()
     try:
         torch.ops.ernn.recurrence("lstm", u, h, s, W, bias.to(s))
@@ -89,12 +91,17 @@ def _run_compiler(*arguments: str) -> str:
 class Recurrence(Function):
     """An LSTM or a GRU over time, and its gradient.
 
+    The recurrent matrix has M parts: 1, itself, or 2, as :func:`ernn.circulant.to_halves` makes
+    them of a block-circulant one; u is then folded, and all else, gate by gate, in the order of
+    :func:`ernn.circulant.positions_first`.
+
     Arguments of ``apply``
         cell : "lstm", or "gru" with the reset after the matrix
-        u : (time, batch, gates * hidden), the input's part of the pre-activations, with its bias
+        u : (M, time, batch, gates * hidden / M), the input's part of the pre-activations, with its
+            bias
         h : (batch, hidden), the output before the first frame
         s : (batch, hidden), the state there: the cell of an LSTM, h itself of a GRU
-        W : (gates * hidden, hidden), the recurrent matrix
+        W : (M, gates * hidden / M, hidden / M), the recurrent matrix
         bias : (gates * hidden,) of the recurrent products
 
     Returns the outputs (time, batch, hidden) and the last state. Under autocast the products'
@@ -124,11 +131,15 @@ class Recurrence(Function):
         d, dh, ds = torch.ops.ernn.recurrence_backward(
             ctx.cell, dy.to(W.dtype).contiguous(), ds.contiguous(), W, states, kept
         )
-        of_sums = d[..., : len(W)].flatten(0, 1)  # (time * batch, gates * hidden)
-        dW = of_sums.T @ y[:-1].flatten(0, 1)
-        dbias = of_sums.sum(0)
+        of_sums = d[..., : W.shape[1]].flatten(1, 2)  # (M, time * batch, gates * hidden / M)
+        h, dbias = y[:-1].flatten(0, 1), of_sums.sum(1)
+        if len(W) == 1:
+            h, dbias = h[None], dbias[0]
+        else:
+            h, dbias = fold(h), unfold(dbias.unflatten(-1, (-1, W.shape[2]))).flatten() / 2
+        dW = torch.stack([a.T @ b for a, b in zip(of_sums, h, strict=True)])
         if ctx.cell == "gru":  # its n has two pre-activations: the sum's gradient, then u's
-            rz = 2 * W.shape[1]
-            d = torch.cat((d[..., :rz], d[..., len(W) :]), dim=-1)
+            rz = 2 * W.shape[2]
+            d = torch.cat((d[..., :rz], d[..., W.shape[1] :]), dim=-1)
         gradients = (g.to(t) for g, t in zip((d, dh, ds, dW, dbias), ctx.dtypes, strict=True))
         return None, *gradients

@@ -6,9 +6,10 @@ from typing import Any, ClassVar, Literal, TypedDict
 
 import torch
 from torch import Tensor
-from torch.nn.functional import dropout, linear
+from torch.nn.functional import dropout, linear, pad
 
 from ernn.activations import SIGMOID, TANH
+from ernn.circulant import blocks_first, fold, positions_first
 from ernn.nn.base import CirculantModule, Matrix
 from ernn.nn.recurrence import Recurrence, supports
 
@@ -132,6 +133,18 @@ class Recurrent(CirculantModule):
         return ours and supports(next(self.parameters()), self.hidden_size)
 
     @property
+    def halved(self) -> int:
+        """The block size, if all matrices have it and are multiplied in halves; else 0.
+
+        See :func:`ernn.circulant.to_halves`.
+        """
+        sizes = {matrix.block_size for matrix in self.matrices.values()}
+        k = max(sizes)
+        fits = len(sizes) == 1 and k > 1 and self.hidden_size % k == 0
+        like = next(self.parameters())
+        return k if fits and self.compiled and supports(like, self.hidden_size // 2) else 0
+
+    @property
     def uses_kernel(self) -> bool:
         """Whether torch's kernel is used."""
         return self.fused and not self.compiled
@@ -237,7 +250,7 @@ class Recurrent(CirculantModule):
                     f"lengths are {lengths.tolist()}; they must be {batch} from 1 to {frames}"
                 )
 
-        weights = self.dense_parameters()
+        weights = self.halved_parameters() if self.halved else self.dense_parameters()
         if self.uses_kernel and (lengths is None or not self.bidirectional):
             y, *last = self.kernel(
                 x,
@@ -287,17 +300,34 @@ class Recurrent(CirculantModule):
             stacked, weights = tuple(t[None] for t in state), list(w.values())
             y, *last = self.kernel(x, stacked, weights, 1, False, False)
             return y, tuple(t[0] for t in last)
-        inputs = linear(x, w["weight_ih"], w.get("bias_ih"))  # (time, batch, gates * hidden)
         if self.compiled:
-            W = w["weight_hh"]
-            bias = w["bias_hh"] if self.bias else W.new_zeros(len(W))
-            y, s = Recurrence.apply(self.cell, inputs, state[0], state[-1], W, bias)
-            return y, (y[-1], s)[: len(state)]
+            return self._unroll_compiled(x, state, w)
+        inputs = linear(x, w["weight_ih"], w.get("bias_ih"))  # (time, batch, gates * hidden)
         outputs = []
         for u in inputs:
             state = self.step(u, state, w)
             outputs.append(state[0])
         return torch.stack(outputs), state
+
+    def _unroll_compiled(
+        self, x: Tensor, state: State, w: Mapping[str, Tensor]
+    ) -> tuple[Tensor, State]:
+        """Do what :meth:`unroll` does by :class:`Recurrence`."""
+        h, s = state[0], state[-1]
+        zeros = h.new_zeros(self.gates * self.hidden_size)
+        b_ih, b_hh = w.get("bias_ih", zeros), w.get("bias_hh", zeros)
+        if not (k := self.halved):
+            u = linear(x, w["weight_ih"], b_ih)[None]
+            y, s = Recurrence.apply(self.cell, u, h, s, w["weight_hh"][None], b_hh)
+            return y, (y[-1], s)[: len(state)]
+        b_ih, b_hh = (b.unflatten(0, (self.gates, -1)) for b in (b_ih, b_hh))
+        x = pad(x, (0, -x.shape[-1] % k))
+        x, h, s, b_ih, b_hh = (positions_first(t, k) for t in (x, h, s, b_ih, b_hh))
+        parts = fold(x), w["weight_ih"], (fold(b_ih) / 2).flatten(1)
+        u = torch.stack([linear(*part) for part in zip(*parts, strict=True)])
+        y, s = Recurrence.apply(self.cell, u, h, s, w["weight_hh"], b_hh.flatten())
+        y, s = blocks_first(y, k), blocks_first(s, k)
+        return y, (y[-1], s)[: len(state)]
 
     def extra_repr(self) -> str:
         """Show every option."""

@@ -9,13 +9,18 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from ernn.circulant import (
+    blocks_first,
+    fold,
     matmul,
     matmul_reference,
     num_blocks,
     pack,
+    positions_first,
     project,
     spectrum,
     to_dense,
+    to_halves,
+    unfold,
     unpack,
 )
 
@@ -65,6 +70,30 @@ def test_project_is_the_nearest_point(out: int, columns: int, k: int, seed: int)
 def test_project_is_idempotent(out: int, columns: int, k: int, seed: int) -> None:
     dense = to_dense(project(random(seed, out, columns), k), (out, columns))
     assert_close(to_dense(project(dense, k), (out, columns)), dense, rtol=1e-14, atol=1e-15)
+
+
+@by_definition
+@given(st.integers(1, 5), st.integers(1, 5), st.sampled_from([2, 4, 8, 16]), seeds)
+def test_halves_multiply_as_the_whole(p: int, q: int, k: int, seed: int) -> None:
+    stack = random(seed, 3, p, q, k)
+    x = random(seed + 1, 2, q * k)
+    halves = to_halves(stack)
+    assert halves.shape == (2, 3, p * k // 2, q * k // 2)
+    parts = fold(positions_first(x, k))  # (2, 2, q * k / 2)
+    for n, blocks in enumerate(stack):
+        y = blocks_first(unfold(parts @ halves[:, n].mT), k)
+        assert_close(y, x @ to_dense(blocks, (p * k, q * k)).T, rtol=1e-12, atol=1e-13)
+
+
+def test_halves_are_not_rounded_under_autocast() -> None:
+    blocks = random(0, 3, 2, 8).float()
+    with torch.autocast("cpu", torch.bfloat16):
+        halves = to_halves(blocks)
+    assert torch.equal(halves, to_halves(blocks))
+    even, odd = halves
+    plus, minus = (sign * blocks[..., 4:] + blocks[..., :4] for sign in (1, -1))
+    assert torch.equal(even[::3, 0], plus[0, 0] / 2)  # the first block's first column
+    assert torch.equal(odd[::3, 0], minus[0, 0] / 2)
 
 
 def test_project_means_over_the_entries_that_exist() -> None:

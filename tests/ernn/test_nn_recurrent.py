@@ -218,13 +218,23 @@ def test_loop_equals_the_kernel_in_outputs_and_gradients(
 # The compiled recurrence
 
 cells = pytest.mark.parametrize(("cell", "gates"), [("lstm", 4), ("gru", 3)])
+parts = pytest.mark.parametrize("parts", [1, 2])
 trained = pytest.mark.parametrize(("cls", "options"), [(LSTM, {}), (GRU, {"reset_after": True})])
 
 
+def shapes_of(gates: int, parts: int, hidden: int, time: int, batch: int) -> list[tuple[int, ...]]:
+    """Shapes of u, h, s, W and bias."""
+    part = hidden // parts
+    state = batch, hidden
+    W = parts, gates * part, part
+    return [(parts, time, batch, gates * part), state, state, W, (gates * hidden,)]
+
+
 @cells
-def test_gradients_of_the_compiled_recurrence_are_right(cell: str, gates: int) -> None:
+@parts
+def test_gradients_of_the_compiled_recurrence_are_right(cell: str, gates: int, parts: int) -> None:
     torch.manual_seed(9)
-    shapes = (3, 2, gates * 4), (2, 4), (2, 4), (gates * 4, 4), (gates * 4,)  # u, h, s, W, bias
+    shapes = shapes_of(gates, parts, hidden=4, time=3, batch=2)
     tensors = [torch.randn(s, dtype=torch.float64, requires_grad=True) for s in shapes]
     assert supports(tensors[0], 4)
     assert torch.autograd.gradcheck(lambda *given: Recurrence.apply(cell, *given), tensors)
@@ -240,14 +250,14 @@ BFLOAT16 = pytest.param(
 
 @cells
 @pytest.mark.parametrize("dtype", [torch.float32, BFLOAT16])
-@pytest.mark.parametrize(("hidden", "batch"), [(2, 1), (22, 3), (40, 19)])
+@pytest.mark.parametrize(("hidden", "batch"), [(4, 1), (44, 3), (80, 19)])
+@parts
 def test_short_products_change_no_more_than_their_rounding(
-    cell: str, gates: int, dtype: torch.dtype, hidden: int, batch: int
+    cell: str, gates: int, dtype: torch.dtype, hidden: int, batch: int, parts: int
 ) -> None:
     """Sizes that fill no vector, a batch that two threads share unevenly; against float64."""
     torch.manual_seed(9)
-    rows = gates * hidden
-    shapes = (20, batch, rows), (batch, hidden), (batch, hidden), (rows, hidden), (rows,)
+    shapes = shapes_of(gates, parts, hidden, time=20, batch=batch)
     exact = [(torch.randn(s) / hidden**0.5).to(dtype).double() for s in shapes]
     exact = [t.requires_grad_() for t in exact]
     given = [t.detach().float().requires_grad_() for t in exact]
@@ -273,14 +283,41 @@ def torch_threads(count: int) -> Iterator[None]:
     torch.set_num_threads(before)
 
 
+@pytest.mark.parametrize(
+    ("cls", "options"), [(LSTM, {}), (LSTM, {"bias": False}), (GRU, {"reset_after": True})]
+)
+@pytest.mark.parametrize("k", [2, 4, 8, 16])
+def test_block_circulant_layers_train_in_halves(cls: type[Recurrent], options: Any, k: int) -> None:
+    """Against the loop over time with dense matrices; the input's last block is ragged."""
+    torch.manual_seed(9)
+    layer = cls(21, 32, 2, block_size=k, bidirectional=True, dtype=torch.float64, **options)
+    assert layer.halved == k
+    x, state = inputs(layer, 6, 3)
+    x.requires_grad_()
+    results = []
+    for module in (layer, looped(layer)):
+        outputs = call(module, x, state)
+        loss = sum(o.square().sum() for o in outputs)
+        results.append((*outputs, *torch.autograd.grad(loss, (x, *module.parameters()))))
+    assert layer.halved == 0
+    assert_close(results[0], results[1], rtol=1e-10, atol=1e-12)
+
+
+def test_what_has_no_halves_is_expanded() -> None:
+    for hidden, k in ((30, 4), (32, 1), (32, {"input": 8, "recurrent": 4})):
+        assert LSTM(21, hidden, block_size=k).halved == 0
+    with torch.autocast("cpu", torch.bfloat16):
+        assert LSTM(21, 2, block_size=2).halved == 0  # bfloat16 is multiplied in pairs
+
+
 @cells
 def test_extreme_preactivations_saturate_and_what_is_no_number_stays_none(
     cell: str, gates: int
 ) -> None:
     for value, finite in ((1e30, True), (-1e30, True), (float("inf"), True), (float("nan"), False)):
         zeros = torch.zeros(1, 2), torch.zeros(1, 2)
-        weights = torch.zeros(gates * 2, 2), torch.zeros(gates * 2)
-        y, s = Recurrence.apply(cell, torch.full((3, 1, gates * 2), value), *zeros, *weights)
+        weights = torch.zeros(1, gates * 2, 2), torch.zeros(gates * 2)
+        y, s = Recurrence.apply(cell, torch.full((1, 3, 1, gates * 2), value), *zeros, *weights)
         assert bool(y.isfinite().all() and s.isfinite().all()) == finite
         if finite:
             expected = looped(LSTM(1, 2) if cell == "lstm" else GRU(1, 2, reset_after=True))
