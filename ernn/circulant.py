@@ -84,10 +84,11 @@ def to_halves(blocks: Tensor) -> Tensor:
 @cache
 def _halves_of_units(k: int) -> Tensor:
     """What each number of a first column adds to a block's halves: (2 * k / 2 * k / 2, k)."""
-    low, high = torch.eye(k).unsqueeze(1).chunk(2, dim=-1)
-    even, odd = (low + high) / 2, (low - high) / 2
-    halves = [_toeplitz(*of).view(k, -1) for of in ((even, even), (-odd, odd))]
-    return torch.cat(halves, dim=1).T.contiguous()
+    with torch.inference_mode(False):  # it is kept: the next caller may train
+        low, high = torch.eye(k).unsqueeze(1).chunk(2, dim=-1)
+        even, odd = (low + high) / 2, (low - high) / 2
+        halves = [_toeplitz(*of).view(k, -1) for of in ((even, even), (-odd, odd))]
+        return torch.cat(halves, dim=1).T.contiguous()
 
 
 def positions_first(x: Tensor, block_size: int) -> Tensor:

@@ -12,12 +12,12 @@
 // the sum and the difference of what they give are the halves of the product. "Folded" is a vector
 // in these M parts, of every gate on its own.
 //
-//   u (M, T, B, G H / M) the input's part of the pre-activations, with its bias; folded
-//   W (M, G H / M, H / M) the recurrent matrix of G gates
-//   y (T + 1, B, H)      outputs h, and the one before the first frame; in P
-//   states (T + 1, B, H) s: the cell of an LSTM, h itself of a GRU; in S
-//   kept (T, B, 4 H)     what the gradient needs of each frame; in P
-//   d (M, T, B, 4 H / M) gradients of the pre-activations, first those of the sums; folded, in P
+//   u (M, T, B, G H / M)   the input's part of the pre-activations, with its bias; folded
+//   W (M, G H / M, H / M)  the recurrent matrix of G gates
+//   y (T + 1, B, H)        outputs h, and the one before the first frame; in P
+//   states (T + 1, B, H)   s: the cell of an LSTM, h itself of a GRU; in S
+//   kept (T, B, 4 H)       what the gradient needs of each frame; in P
+//   d (M, T, B, 4 H / M)   gradients of the pre-activations, first those of the sums; folded, in P
 
 #include <ATen/Dispatch.h>
 #include <ATen/Parallel.h>
@@ -79,11 +79,11 @@ class Product {
   Tensor B_;
 };
 
-// Sums and differences of halves: of every gate, y[j] = x[j] + x[j + x_other] and y[j + y_other] their
-// difference; `x_gate` and `y_gate` lie between the gates.
+// Of every gate, sums and differences of halves: y[j] = x[j] + x[j + x_other], y[j + y_other] their
+// difference. The gates are `x_gate` and `y_gate` apart.
 template <class X, class Y>
-inline void butterfly(int64_t gates, int64_t half, const X* x, int64_t x_gate, int64_t x_other, Y* y,
-                      int64_t y_gate, int64_t y_other) {
+inline void butterfly(int64_t gates, int64_t half, const X* x, int64_t x_gate, int64_t x_other,
+                      Y* y, int64_t y_gate, int64_t y_other) {
   for (int64_t g = 0; g < gates; ++g) {
     const X* a = x + g * x_gate;
     Y* b = y + g * y_gate;
@@ -209,7 +209,8 @@ struct Gru {
   }
 
   template <class P, class S>
-  static void backward(int64_t H, const S* dh, const S* before, const S*, const P* kept, S* ds, S* d) {
+  static void backward(int64_t H, const S* dh, const S* before, const S*, const P* kept, S* ds,
+                       S* d) {
 #pragma GCC ivdep
     for (int64_t j = 0; j < H; ++j) {
       const S r = S(kept[j]), z = S(kept[H + j]), n = S(kept[2 * H + j]), q = S(kept[3 * H + j]);
@@ -244,8 +245,8 @@ void forward(const Tensor& u_, const Tensor& W, const Tensor& bias_, Tensor& y_,
   const auto by_W = products<P>(W.mT());
   at::parallel_for(0, B, kLeastSequences, [&](int64_t first, int64_t end) {
     const int64_t rows = end - first;
-    std::vector<P> h(rows * H);               // (M, rows, N)
-    std::vector<S> sums(rows * G * H);        // (M, rows, G N)
+    std::vector<P> h(rows * H);                // (M, rows, N)
+    std::vector<S> sums(rows * G * H);         // (M, rows, G N)
     std::vector<S> inputs(G * H), sum(G * H);  // of one sequence, not folded
     for (int64_t t = 0; t < T; ++t) {
       for (int64_t b = 0; b < rows; ++b)
@@ -276,7 +277,7 @@ void backward(const Tensor& dy_, const Tensor& W, const Tensor& states_, const T
   const auto by_W = products<P>(W);
   at::parallel_for(0, B, kLeastSequences, [&](int64_t first, int64_t end) {
     const int64_t rows = end - first;
-    std::vector<S> gradients(4 * H);  // of one sequence, not folded
+    std::vector<S> gradients(4 * H);    // of one sequence, not folded
     std::vector<S> dh_parts(rows * H);  // (M, rows, N)
     for (int64_t t = T - 1; t >= 0; --t) {
       for (int64_t b = first; b < end; ++b) {
@@ -318,7 +319,8 @@ std::tuple<Tensor, Tensor, Tensor> run_backward(const std::string& cell, const T
                                                 const Tensor& ds_last, const Tensor& W,
                                                 const Tensor& states, const Tensor& kept) {
   const int64_t M = W.size(0), T = dy.size(0), B = dy.size(1), N = W.size(2);
-  Tensor d = at::empty({M, T, B, 4 * N}, kept.options()), ds = ds_last.clone(), dh = at::zeros_like(ds);
+  Tensor d = at::empty({M, T, B, 4 * N}, kept.options());
+  Tensor ds = ds_last.clone(), dh = at::zeros_like(ds);
   DISPATCH(cell, dy.scalar_type(), backward, dy, W, states, kept, d, dh, ds);
   return {d, dh, ds};
 }
