@@ -61,9 +61,9 @@ def reverse(x: Tensor, lengths: Tensor | None = None) -> Tensor:
 class Recurrent(CirculantModule):
     """Base of the recurrent layers; parameters are named and gates are ordered as in torch.nn.
 
-    The matrices are expanded to dense once a call. Where torch's kernel computes the same function
-    it is used, or :class:`ernn.nn.recurrence.Recurrence`, which trains faster on a processor;
-    elsewhere the loop over time here.
+    The matrices are expanded once a call, to dense ones or to their halves. Where torch's kernel
+    computes the same function it is used, or :class:`ernn.nn.recurrence.Recurrence`, which trains
+    faster on a processor, and by halves with half the products; elsewhere the loop over time here.
     """
 
     cell: ClassVar[str]
