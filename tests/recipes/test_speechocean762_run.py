@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 from launching import STAGES, finish, start, write_settings
+from standins import without_tools
 
 from ernn import bundle
 from ernn.asr import AcousticModel
@@ -54,12 +55,11 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def whole(
-    root: Path, config: Path, no_tools: None, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
+def whole(root: Path, config: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run from beginning to end."""
     out = tmp_path_factory.mktemp("whole") / "exp"
-    speechocean762.run(Options(out, config, root=root))
+    with without_tools():
+        speechocean762.run(Options(out, config, root=root))
     return out
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from launching import BUILT_IN, RECIPES, STAGES, finish, start, wait_for, write_settings
+from standins import without_tools
 
 from benchmarks import transcribe as benchmark
 from data_prep.features import load_statistics
@@ -33,10 +34,11 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def whole(config: Path, no_tools: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def whole(config: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run from beginning to end, 61 phones trained."""
     out = tmp_path_factory.mktemp("whole") / "exp"
-    timit.run(Options(out, config))
+    with without_tools():
+        timit.run(Options(out, config))
     return out
 
 
