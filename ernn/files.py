@@ -1,5 +1,6 @@
 """Files that are either whole or not there, and the folder of what took long to make."""
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -28,6 +29,22 @@ def atomic(path: Path | str) -> Iterator[Path]:
         os.replace(new, path)
     finally:
         shutil.rmtree(aside)
+
+
+@contextmanager
+def locked(folder: Path, *, wait: bool = True) -> Iterator[None]:
+    """Keep other processes of this machine out of a folder; a killed one's lock is gone.
+
+    Raises:
+        BlockingIOError: another one is in it, and this one should not ``wait``.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BlockingIOError(f"{folder}: another run is at work in it") from None
+        yield
 
 
 def cache_folder() -> Path:

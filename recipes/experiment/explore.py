@@ -10,9 +10,6 @@ More workers take the same command, on other machines with a ``--storage`` that 
 interrupted or killed goes on with the same command.
 """
 
-import fcntl
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
@@ -28,6 +25,7 @@ from ernn.asr.integer import IntegerAcousticModel
 from ernn.explore import Candidate
 from ernn.explore.pareto import to_markdown
 from ernn.explore.study import Pruning, Space, Watch, explore
+from ernn.files import locked
 from ernn.quantize import calibrate, convert
 from hdl.devices import find
 from hdl.evidence import DeviceHardware
@@ -84,15 +82,6 @@ class Trainer:
         return score(
             self.dev_set.phones, recognise(IntegerAcousticModel(integer), self.dev_set)
         ).per
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Keep other workers of this machine out of a folder; a killed worker's lock is gone."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def run(arguments: Arguments) -> None:

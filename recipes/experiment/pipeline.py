@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import torch
 
+from ernn.files import locked
 from recipes.experiment import beam, hardware, phase1, phase2, report, speech, training
 from recipes.experiment.command import Options
 from recipes.experiment.settings import Settings, remember
@@ -21,6 +22,7 @@ def run(prepare: Stage, settings: Settings, options: Options) -> None:
 
     Raises:
         ValueError, FileNotFoundError: a setting or a file is not as it must be.
+        BlockingIOError: another run writes there.
     """
     out = options.out
     torch.set_num_threads(1)  # the tensors are small: more threads cost more than they give
@@ -79,6 +81,7 @@ def run(prepare: Stage, settings: Settings, options: Options) -> None:
             lambda r: f"see {out / 'RESULTS.md'}",
         ),
     ]
-    remember(out, options.config, settings)
-    results = run_stages(stages, out, options.start)
+    with locked(out, wait=False):
+        remember(out, options.config, settings)
+        results = run_stages(stages, out, options.start)
     print(results["report"]["text"])

@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from ernn.files import locked
 from recipes.experiment import command
 from recipes.experiment.stage import Result, Stage, run_stages
 
@@ -55,6 +56,7 @@ def run(options: Options) -> None:
 
     Raises:
         ValueError, FileNotFoundError: an option or a file is not as it must be.
+        BlockingIOError: another run writes there.
     """
     import torch  # when the options are parsed: it is slow
     from torch import nn
@@ -188,7 +190,9 @@ def run(options: Options) -> None:
             lambda r: f"see {out / 'RESULTS.md'}",
         ),
     ]
-    print(run_stages(stages, out, options.start)["report"]["text"])
+    with locked(out, wait=False):
+        results = run_stages(stages, out, options.start)
+    print(results["report"]["text"])
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import torch
 from data_prep import mnist
 from ernn import bundle
 from ernn.compress import ADMM, Sparse, storage
+from ernn.files import locked
 from recipes.experiment import command
 from recipes.mnist import networks, run, training
 from recipes.mnist.run import Options
@@ -142,6 +143,12 @@ def test_another_setting_repeats_what_depends_on_it(no_tools: None, tmp_path: Pa
     run.run(options)
     assert capsys.readouterr().out.count("(already there)") == STAGES.index("decomposed")
     assert results_of(options.out)["smartdeal"]["kept"] == 0.5
+
+
+def test_a_run_beside_another_is_refused(tmp_path: Path) -> None:
+    with locked(tmp_path), pytest.raises(BlockingIOError, match="another run is at work in it"):
+        run.run(Options(out=tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == ["lock"]
 
 
 @pytest.mark.slow

@@ -20,6 +20,7 @@ from ernn import bundle
 from ernn.asr import AcousticModel, transcribe
 from ernn.asr.recogniser import Recogniser
 from ernn.explore.phase2 import one_bit_shorter
+from ernn.files import locked
 from ernn.quantize import WordLengths
 from recipes.experiment import speech, training
 from recipes.experiment.settings import Settings
@@ -177,6 +178,14 @@ def test_a_second_run_has_nothing_left_to_do(
     timit.run(Options(whole, config))
     assert capsys.readouterr().out.count("(already there)") == len(STAGES)
     assert (whole / "results.json").read_text() == results
+
+
+def test_a_run_beside_another_is_refused_and_changes_nothing(whole: Path, tmp_path: Path) -> None:
+    settings = (whole / "settings.json").read_text()
+    other = write_settings(tmp_path / "other.toml", f"phones = 39\n{BUILT_IN}")
+    with locked(whole), pytest.raises(BlockingIOError, match="another run is at work in it"):
+        timit.run(Options(whole, other))
+    assert (whole / "settings.json").read_text() == settings
 
 
 def test_other_phones_leave_the_corpus_and_the_features(
