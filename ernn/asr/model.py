@@ -27,7 +27,8 @@ class ModelConfig:
     """Shape of an acoustic model.
 
     Raises:
-        ValueError: if a peephole or a projection is asked of a GRU, or ``cell`` is neither name.
+        ValueError: if a peephole or a projection is asked of a GRU, ``cell`` is neither name, or
+            ``dropout`` is not from 0 to 1.
     """
 
     input_size: int  # values a frame: mel bands times stacked frames
@@ -48,6 +49,8 @@ class ModelConfig:
             raise ValueError(f"cell is {self.cell!r}: it must be 'lstm' or 'gru'")
         if self.cell == "gru" and (self.peephole or self.proj_size):
             raise ValueError("peephole and proj_size belong to the LSTM; the GRU has neither")
+        if not 0 <= self.dropout <= 1:
+            raise ValueError(f"dropout is {self.dropout}; it must be from 0 to 1")
 
 
 class AcousticModel(nn.Module):

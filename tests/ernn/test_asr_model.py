@@ -121,6 +121,7 @@ def test_parameters_of_the_demos_models_are_counted():
         ({"cell": "rnn"}, "cell is 'rnn': it must be 'lstm' or 'gru'"),
         ({"cell": "gru", "peephole": True}, "belong to the LSTM"),
         ({"cell": "gru", "proj_size": 8}, "belong to the LSTM"),
+        ({"dropout": 1.5}, "dropout is 1.5; it must be from 0 to 1"),
     ],
 )
 def test_a_shape_that_is_none_is_refused(shape, message):

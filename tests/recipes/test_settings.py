@@ -112,6 +112,7 @@ def test_all_phases_share_the_epochs_and_one_fall_of_the_rate(tmp_path: Path) ->
             "[compress] admm_epochs and 0 x gradual_epochs are 16; from 0 to less than epochs, 16",
         ),
         ("admm_rho = 1e-3", "admm_rho = 0.2", "[compress] admm_rho is 0.2; from above 0 to"),
+        ("dropout = 0.05", "dropout = 1.5", "[model] dropout is 1.5; it must be from 0 to 1"),
     ],
 )
 def test_a_bad_settings_file_is_named(tmp_path: Path, old: str, new: str, message: str) -> None:
