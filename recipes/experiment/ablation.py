@@ -33,9 +33,10 @@ class Arguments(runs.Arguments):
 
 
 def variations(compress: Compress) -> dict[str, Compress]:
-    """Ways to compress, by name; the first is plain, each of the others adds one thing to it."""
+    """Ways to compress, by name: plain, with one thing added to it, with two."""
     plain = replace(compress, admm_epochs=0, gradual=(), gradual_epochs=0, distillation=0.0)
     quarter = max(1, compress.epochs // 4)
+    gradual = replace(plain, gradual=(4, 8), gradual_epochs=max(1, compress.epochs // 8))
     return {
         "projection, fine-tuning": plain,
         "ADMM": replace(plain, admm_epochs=quarter),
@@ -43,11 +44,10 @@ def variations(compress: Compress) -> dict[str, Compress]:
         "ADMM, rho large at once": replace(
             plain, admm_epochs=quarter, admm_rho=compress.admm_rho_end
         ),
-        "gradual block size": replace(
-            plain, gradual=(4, 8), gradual_epochs=max(1, compress.epochs // 8)
-        ),
+        "gradual block size": gradual,
         "distillation": replace(plain, distillation=0.5),
         "ADMM, distillation": replace(plain, admm_epochs=quarter, distillation=0.5),
+        "gradual block size, distillation": replace(gradual, distillation=0.5),
     }
 
 
