@@ -110,6 +110,12 @@ class AcousticModel(nn.Module):
         compressed.output.load_state_dict(self.output.state_dict())
         return compressed.to(self.device)
 
+    def with_dropout(self, dropout: float) -> Self:
+        """A new model of the same weights that is trained with another dropout."""
+        changed = type(self)(replace(self.config, dropout=dropout))
+        changed.load_state_dict(self.state_dict())
+        return changed.to(self.device)
+
     @property
     def device(self) -> torch.device:
         """Where the weights are."""

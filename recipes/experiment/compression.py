@@ -77,6 +77,8 @@ def train_circulant(
             admm = ADMM(model, sets, compress.admm_rho)
         else:
             model = model.compress(k)
+            if compress.dropout is not None:
+                model = model.with_dropout(compress.dropout)
         history = train(
             model,
             train_set,

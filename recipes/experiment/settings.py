@@ -17,7 +17,13 @@ from ernn.quantize import WordLengths
 
 T = TypeVar("T")
 REMEMBERED = "settings.json"
-ALLOWED: dict[Any, tuple[type, ...]] = {int: (int,), float: (int, float), bool: (bool,)}
+NUMBERS = int, float
+ALLOWED: dict[Any, tuple[type, ...]] = {
+    int: (int,),
+    float: NUMBERS,
+    float | None: NUMBERS,
+    bool: (bool,),
+}
 """Types of TOML values by the type of the field; of other fields the classes check the values."""
 
 
@@ -46,6 +52,7 @@ class Compress:
     gradual: tuple[int, ...] = ()  # smaller block sizes on the way to a larger one
     gradual_epochs: int = 0  # at each of them
     distillation: float = 0.0  # from 0 to 1: the dense baseline's posteriors against the criterion
+    dropout: float | None = None  # of block-circulant models; None is that of [model]
 
     def __post_init__(self) -> None:
         on_the_way = self.admm_epochs + len(self.gradual) * self.gradual_epochs
@@ -56,6 +63,8 @@ class Compress:
             )
         if not 0 < self.admm_rho <= self.admm_rho_end:
             raise ValueError(f"admm_rho is {self.admm_rho}; from above 0 to admm_rho_end")
+        if self.dropout is not None and not 0 <= self.dropout <= 1:
+            raise ValueError(f"dropout is {self.dropout}; it must be from 0 to 1")
 
 
 @dataclass(frozen=True)

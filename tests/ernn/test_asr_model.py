@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -105,6 +106,16 @@ def test_compressing_projects_the_recurrent_layers_and_keeps_the_rest(shape):
     assert not torch.equal(
         posteriors(small, features, lengths), posteriors(model, features, lengths)
     )
+
+
+def test_another_dropout_leaves_the_weights():
+    model = make(bidirectional=True)
+    changed = model.with_dropout(0.4)
+    assert changed.config == replace(model.config, dropout=0.4)
+    assert changed.recurrent.dropout == changed.dropout.p == 0.4
+    for old, new in zip(model.parameters(), changed.parameters(), strict=True):
+        assert torch.equal(old, new)
+        assert old is not new
 
 
 def test_parameters_of_the_demos_models_are_counted():

@@ -3,11 +3,14 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from ernn.asr import TrainConfig
-from recipes.experiment.compression import phases
+from ernn.asr import AcousticModel, ModelConfig, TrainConfig
+from recipes.experiment import compression
+from recipes.experiment.compression import phases, train_circulant
 from recipes.experiment.settings import Compress, Settings, read_settings, remember, remembered
 from recipes.experiment.stage import Stage, run_stages
 from recipes.speechocean762 import run as speechocean762
@@ -88,6 +91,25 @@ def test_all_phases_share_the_epochs_and_one_fall_of_the_rate(tmp_path: Path) ->
     assert alone[2].warmup_steps == 2
 
 
+@pytest.mark.parametrize(("dropout", "after"), [(None, 0.05), (0.3, 0.3), (0.0, 0.0)])
+def test_block_circulant_models_can_have_a_dropout_of_their_own(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, dropout: float | None, after: float
+) -> None:
+    trained = []
+
+    def train(model: AcousticModel, *_: object, **__: object) -> SimpleNamespace:
+        trained.append((model.config.block_size, model.recurrent.dropout, model.dropout.p))
+        return SimpleNamespace(epochs=[])
+
+    monkeypatch.setattr(compression, "train", train)
+    dense = AcousticModel(ModelConfig(input_size=8, num_phones=5, hidden_size=8))
+    compress = Compress((4,), 1.0, 4, 8e-3, 1, 1e-3, 0.1, dropout=dropout)
+    data: Any = None
+    model, _ = train_circulant(dense, 4, data, data, TrainConfig(epochs=4), compress, tmp_path)
+    assert trained == [(1, 0.05, 0.05), (4, after, after)]
+    assert model.config.dropout == after
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
@@ -112,7 +134,9 @@ def test_all_phases_share_the_epochs_and_one_fall_of_the_rate(tmp_path: Path) ->
             "[compress] admm_epochs and 0 x gradual_epochs are 16; from 0 to less than epochs, 16",
         ),
         ("admm_rho = 1e-3", "admm_rho = 0.2", "[compress] admm_rho is 0.2; from above 0 to"),
-        ("dropout = 0.05", "dropout = 1.5", "[model] dropout is 1.5; it must be from 0 to 1"),
+        ("admm_epochs = 3", "admm_epochs = 3\ndropout = 2", "[compress] dropout is 2; it must be"),
+        ("admm_epochs = 3", 'admm_epochs = 3\ndropout = "0"', "[compress] dropout is '0'; it must"),
+        ("dropout = 0.05", "dropout = -0.1", "[model] dropout is -0.1; it must be from 0 to 1"),
     ],
 )
 def test_a_bad_settings_file_is_named(tmp_path: Path, old: str, new: str, message: str) -> None:
