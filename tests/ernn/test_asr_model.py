@@ -109,11 +109,12 @@ def test_compressing_projects_the_recurrent_layers_and_keeps_the_rest(shape):
 
 
 def test_another_dropout_leaves_the_weights():
-    model = make(bidirectional=True)
+    model = make(bidirectional=True).double()
     changed = model.with_dropout(0.4)
     assert changed.config == replace(model.config, dropout=0.4)
     assert changed.recurrent.dropout == changed.dropout.p == 0.4
     for old, new in zip(model.parameters(), changed.parameters(), strict=True):
+        assert old.dtype == new.dtype
         assert torch.equal(old, new)
         assert old is not new
 
