@@ -21,12 +21,13 @@ import json
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
+from itertools import product
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import optuna
-from optuna.distributions import BaseDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, TPESampler
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
@@ -225,25 +226,43 @@ def _finished(study: Study) -> int:
 
 
 class _Sampler(BaseSampler):
-    """TPE whose draws depend on the seed and a trial's number, not on the worker that draws."""
+    """TPE of all parameters together; what it has drawn before is replaced by something new.
+
+    The draws depend on the seed and a trial's number, not on the worker that draws.
+    """
 
     def __init__(self, seed: int):
         self._seed = seed
-        self._of_trial = TPESampler()
+        self._of_trial = _tpe(seed)
 
     def infer_relative_search_space(
         self, study: Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
         """The first that is asked of a trial."""
-        seed = np.random.SeedSequence([self._seed, trial.number]).generate_state(1)[0]
-        self._of_trial = TPESampler(seed=int(seed))
+        self._of_trial = _tpe(self._seed, trial.number)
         return self._of_trial.infer_relative_search_space(study, trial)
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """Draw what belongs together."""
-        return self._of_trial.sample_relative(study, trial, search_space)
+        """Draw what belongs together: something new, if there is any."""
+        params = self._of_trial.sample_relative(study, trial, search_space)
+        drawn = [
+            {name: other.params.get(name) for name in search_space}
+            for other in study.get_trials(deepcopy=False)
+            if other.number != trial.number
+        ]
+        if params not in [{}, *drawn]:
+            return params
+        choices = [
+            distribution.choices
+            for distribution in search_space.values()
+            if isinstance(distribution, CategoricalDistribution)
+        ]
+        every = (dict(zip(search_space, values, strict=True)) for values in product(*choices))
+        new = [other for other in every if other not in drawn]
+        rng = np.random.default_rng((self._seed, trial.number))
+        return new[rng.integers(len(new))] if new else params
 
     def sample_independent(
         self,
@@ -254,6 +273,14 @@ class _Sampler(BaseSampler):
     ) -> Any:
         """Draw one parameter."""
         return self._of_trial.sample_independent(study, trial, param_name, param_distribution)
+
+
+def _tpe(*seed: int) -> TPESampler:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)  # multivariate, since Optuna 2.2
+        return TPESampler(
+            multivariate=True, seed=int(np.random.SeedSequence(seed).generate_state(1)[0])
+        )
 
 
 @dataclass

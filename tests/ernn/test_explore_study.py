@@ -44,6 +44,17 @@ def test_every_trial_has_its_values_or_a_reason(whole):
     assert any("cannot be built" in reason for reason in reasons)
 
 
+def test_no_trial_is_drawn_twice_while_there_are_others(whole, tmp_path):
+    _, study = whole
+    chosen = [tuple(sorted(t.params.items())) for t in study.trials]
+    assert len(set(chosen)) == TRIALS
+    space = Space(("lstm",), (32,), (1, 2), (4, 8), (8,), (4, 8, 16))
+    study = run(tmp_path, 16, space=space)
+    chosen = [tuple(sorted(t.params.items())) for t in study.trials]
+    assert len(chosen) == 16
+    assert len(set(chosen)) == 12
+
+
 def test_nothing_on_the_front_is_beaten(whole):
     _, study = whole
     values = [t.values for t in study.trials if t.state is TrialState.COMPLETE]

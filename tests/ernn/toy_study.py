@@ -61,10 +61,10 @@ class Trainer:
         return self.per(candidate)
 
 
-def run(folder, trials, trainer=None, **options):
+def run(folder, trials, trainer=None, space=SPACE, **options):
     trainer = trainer or Trainer()
     options = {"name": "toy", "heartbeat": 1, **options}
-    return explore(BASE, SPACE, Hardware(), trainer, Path(folder), trials=trials, **options)
+    return explore(BASE, space, Hardware(), trainer, Path(folder), trials=trials, **options)
 
 
 if __name__ == "__main__":
