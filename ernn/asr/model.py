@@ -111,7 +111,11 @@ class AcousticModel(nn.Module):
         return compressed.to(self.device)
 
     def with_dropout(self, dropout: float) -> Self:
-        """A new model of the same weights that is trained with another dropout, from 0 to 1."""
+        """A new model of the same weights that is trained with another dropout.
+
+        Raises:
+            ValueError: if it is not from 0 to 1.
+        """
         changed = type(self)(replace(self.config, dropout=dropout)).to(self.output.weight)
         changed.load_state_dict(self.state_dict())
         return changed

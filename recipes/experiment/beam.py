@@ -29,7 +29,7 @@ from recipes.experiment.stage import Result
 
 
 def search(folder: Path, settings: Settings, out: Path, results: dict[str, Result]) -> Result:
-    """Tune a beam search for the dense control and for the chosen model on dev; score on test.
+    """Tune a beam search for the dense control and for the chosen model on dev; score both sets.
 
     The n-gram is that of the training transcripts, its order that of least dev perplexity. The
     integer model is decoded with the settings of the float model that it came from.
@@ -45,26 +45,28 @@ def search(folder: Path, settings: Settings, out: Path, results: dict[str, Resul
         "control": AcousticModel.load(out / "compress" / "control" / "model.safetensors"),
         "chosen": AcousticModel.load(model_file(out, results)),
     }
-    beams = {}
-    for name, model in models.items():
-        beams[name], _ = tune(untuned, posteriors(model, dev_set), dev_set)
-    beams["integer"] = beams["chosen"]
     systems = models | {"integer": IntegerAcousticModel(phase2.load(out, settings))}
-    scores: dict[str, dict[str, Score]] = {"greedy": {}, "beam": {}}
+    on_dev = {name: posteriors(system, dev_set) for name, system in systems.items()}
+    beams = {name: tune(untuned, on_dev[name], dev_set)[0] for name in models}
+    beams["integer"] = beams["chosen"]
+    dev: dict[str, dict[str, float]] = {"greedy": {}, "beam": {}}
+    test: dict[str, dict[str, Score]] = {"greedy": {}, "beam": {}}
     for name, system in systems.items():
-        frames = posteriors(system, test_set)
+        on_test = posteriors(system, test_set)
         for way, decoder in (("greedy", greedy), ("beam", beams[name])):
-            found = decode(frames, decoder, test_set)
-            scores[way][name] = score(test_set.phones, found, speakers)
-        scores["beam"][name].write_alignments(folder / f"{name}.alignments.txt")
+            dev[way][name] = score(dev_set.phones, decode(on_dev[name], decoder, dev_set)).per
+            found = decode(on_test, decoder, test_set)
+            test[way][name] = score(test_set.phones, found, speakers)
+        test["beam"][name].write_alignments(folder / f"{name}.alignments.txt")
     return {
         "perplexity": {str(order): value for order, value in perplexity.items()},
         "settings": {
             name: {key: getattr(beam, key) for key in beam.GRID} for name, beam in beams.items()
         },
+        "dev": dev,
         "test": {
             way: {name: figures(result, of["control"]) for name, result in of.items()}
-            for way, of in scores.items()
+            for way, of in test.items()
         },
     }
 
@@ -97,16 +99,17 @@ def figures(result: Score, control: Score) -> dict[str, Any]:
 def table(result: Result) -> list[str]:
     """Return the lines of a Markdown table."""
     lines = [
-        "| decoding | model | PER test | 95 % interval | points lost against the control | "
-        "95 % interval |",
-        "|---|---|---|---|---|---|",
+        "| decoding | model | PER dev | PER test | 95 % interval | points lost against the control "
+        "| 95 % interval |",
+        "|---|---|---|---|---|---|---|",
     ]
     for way, of in result["test"].items():
         for name, found in of.items():
             low, high = found["interval"]
             lost_low, lost_high = found["lost_interval"]
             lines.append(
-                f"| {way} | {name} | {found['per']:.2f} | {low:.1f} to {high:.1f} | "
+                f"| {way} | {name} | {result['dev'][way][name]:.2f} | {found['per']:.2f} | "
+                f"{low:.1f} to {high:.1f} | "
                 f"{found['lost']:+.2f} | {lost_low:+.2f} to {lost_high:+.2f} |"
             )
     return lines

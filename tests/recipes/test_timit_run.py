@@ -98,6 +98,7 @@ def test_the_beam_search_is_scored_beside_the_best_path(whole: Path) -> None:
     results = json.loads((whole / "results.json").read_text())
     per = {name: found["per"] for name, found in result["test"]["greedy"].items()}
     assert per == {name: results["per"][name] for name in ("control", "chosen", "integer")}
+    assert result["dev"]["greedy"] == {name: results["per_dev"][name] for name in per}
     assert results["per_beam"] == {n: f["per"] for n, f in result["test"]["beam"].items()}
     assert result["settings"]["integer"] == result["settings"]["chosen"]
     for found in result["test"].values():
@@ -106,7 +107,9 @@ def test_the_beam_search_is_scored_beside_the_best_path(whole: Path) -> None:
         low, high = found["integer"]["interval"]
         assert low <= found["integer"]["per"] <= high
     text = (whole / "RESULTS.md").read_text()
-    assert f"| greedy | control | {per['control']:.2f} | " in text
+    for way in ("greedy", "beam"):
+        dev, test = result["dev"][way]["control"], result["test"][way]["control"]["per"]
+        assert f"| {way} | control | {dev:.2f} | {test:.2f} | " in text
     assert (whole / "beam" / "phones.arpa").read_text().startswith("\\data\\")
 
 
