@@ -6,7 +6,7 @@
    quantities n / N of it may be spent, so that the first does not take it all.
 2. Quantization-aware training. What was found is at its edge everywhere, so all words are made
    shorter by one bit and the model is trained in these formats; then by two, until one is out of
-   the budget.
+   the budget, or by four.
 
 The budget is in points of dev PER against the float model. Source: Li et al., E-RNN, HPCA 2019,
 Phase II, which searches the weights' word length alone.
