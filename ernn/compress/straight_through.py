@@ -26,7 +26,7 @@ class StraightThrough(nn.Module):
 
     def forward(self, weight: Tensor) -> Tensor:
         """Project, with the gradient of the identity."""
-        return weight + (self.constraint.project(weight.detach()) - weight).detach()
+        return self.constraint.project(weight.detach()) + (weight - weight.detach())
 
 
 @contextmanager

@@ -21,6 +21,18 @@ def test_the_gradient_goes_straight_through() -> None:
     assert [name for name, _ in model.named_parameters()] == ["bias", "weight"]
 
 
+def test_what_is_used_is_the_projection_to_the_last_bit() -> None:
+    torch.manual_seed(0)
+    model = nn.Linear(64, 64)
+    latent = nn.init.normal_(model.weight).detach().pow_(3)  # far from their level, many of them
+    rule = SparseLevels(Sparse(2000), Levels.equidistant(1))
+    projected = rule.project(latent)
+    with inside(model, {"weight": rule}):
+        assert torch.equal(model.weight, projected)
+    assert torch.equal(model.weight, projected)
+    assert len(projected.unique()) == 3
+
+
 def test_masks_stay_and_levels_are_learnt() -> None:
     torch.manual_seed(0)
     x = torch.randn(200, 12)
