@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ernn.compress.sets import Levels
 from ernn.compress.storage import gap_codes
-from ernn.fixed import FixedPoint, Integers, accumulator_length, shift_round
+from ernn.fixed import FixedPoint, Integers, shift_round
 
 SHIFTS = range(1, 32)
 """Bits that the one rounding of a row may drop."""
@@ -57,7 +57,7 @@ class IntegerSparse(Rounded):
         levels: L (out, in): 0, or plus or minus 1 to 2**(level_bits - 1).
         scale: s, an integer in ``weight`` format.
         bias: (out,), output format.
-        level_bits: of the code of a level, 2 or more.
+        level_bits: of the code of a level, 1 or more.
         gap_bits: of a gap, 1 or more.
         input, weight, output: formats of frames, of the scale, and of results and biases.
 
@@ -76,7 +76,7 @@ class IntegerSparse(Rounded):
     output: FixedPoint
 
     def __post_init__(self) -> None:
-        check_bits(level_bits=(self.level_bits, 2), gap_bits=(self.gap_bits, 1))
+        check_bits(level_bits=(self.level_bits, 1), gap_bits=(self.gap_bits, 1))
         largest, highest = int(np.abs(self.levels).max(initial=0)), 1 << (self.level_bits - 1)
         if largest > highest:
             raise ValueError(f"level {largest}: {self.level_bits} bits hold levels up to {highest}")
@@ -128,10 +128,11 @@ class IntegerSparse(Rounded):
 
     @property
     def accumulator_length(self) -> int:
-        """Word length that holds any row's sum."""
-        level, columns = FixedPoint(self.level_bits, 0), self.levels.shape[1]
-        two = 2  # a product is one bit longer than both words: a level may be 2**(level_bits - 1)
-        return accumulator_length(level, self.input.word_length, max(two, columns))
+        """Word length that holds any row's sum: the largest is of highest levels, lowest inputs."""
+        highest = 1 << (self.level_bits - 1)
+        row = self.levels.shape[1] * highest * -self.input.lowest
+        product = self.input.word_length + self.level_bits + 1  # of words: the level's has +highest
+        return max(row.bit_length() + 1, product)
 
     def run(self, x: Integers) -> Integers:
         """Apply to frames (..., in) -> (..., out): exact sums, each rounded and saturated once."""

@@ -108,7 +108,7 @@ def test_a_weight_that_is_on_no_levels_is_refused() -> None:
     ("change", "message"),
     [
         ({"levels": np.array([[9]])}, "level 9: 4 bits hold levels up to 8"),
-        ({"level_bits": 1}, "level_bits is 1"),
+        ({"level_bits": 0}, "level_bits is 0"),
         ({"gap_bits": 0}, "gap_bits is 0"),
         ({"weight": FixedPoint(16, 0)}, "shift of 0; it must be from 1 to 31"),
         ({"weight": FixedPoint(16, 32)}, "shift of 32"),

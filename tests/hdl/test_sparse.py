@@ -90,6 +90,7 @@ SHAPES = [  # rows, columns, share that is kept, level bits, gap bits
     (7, 33, 0.1, 3, 2),
     (3, 64, 0.5, 2, 1),
     (9, 10, 0.3, 5, 6),
+    (6, 50, 0.3, 1, 3),
     (1, 1, 1.0, 4, 4),
 ]
 
@@ -114,6 +115,10 @@ def test_equals_the_integer_layer(tmp_path):
     wide = layer(pruned(4, 50, 0.2, 4), length=16, weight_fraction=24, scale=-32768)
     alone = *(layer(pruned(*shape[:4]), *shape[3:]) for shape in SHAPES), wide, projected(5, 60, 70)
     cases = [case(one, stall=0.3) for one in alone]
+    longest = [
+        layer(np.full((2, 32), sign << bits - 1), bits, 3) for bits in (1, 4) for sign in (1, -1)
+    ]
+    cases += [case(one) for one in longest]  # sums of 32 products: a power of two
     layers = [layer(levels) for levels in (*extremes(), pruned(12, 30, 0.1, 4))]
     cases += [case(*layers, stall=stall) for stall in (0.0, 0.5, 0.9)]
     check(cases, tmp_path, ["verilator"])
@@ -127,7 +132,8 @@ def test_simulates_in_myhdl(tmp_path):
 def test_small(simulator, request, tmp_path):
     request.getfixturevalue(simulator)
     layers = [layer(pruned(3, 9, 0.3, 3), 3, 2), layer(np.full((2, 9), -4), 3, 2)]
-    check([case(*layers, stall=0.4)], tmp_path, [simulator])
+    signs = layer(pruned(3, 9, 0.3, 1), 1, 2)
+    check([case(*layers, stall=0.4), case(signs)], tmp_path, [simulator])
 
 
 def test_the_extremes_saturate():
