@@ -128,10 +128,10 @@ class IntegerSparse(Rounded):
 
     @property
     def accumulator_length(self) -> int:
-        """Word length that holds any row's sum: the largest is of highest levels, lowest inputs."""
+        """Word length that holds any row's sum, and a product of a level's word and an input."""
         highest = 1 << (self.level_bits - 1)
         row = self.levels.shape[1] * highest * -self.input.lowest
-        product = self.input.word_length + self.level_bits + 1  # of words: the level's has +highest
+        product = self.input.word_length + self.level_bits + 1  # a level is longer than its code
         return max(row.bit_length() + 1, product)
 
     def run(self, x: Integers) -> Integers:
