@@ -6,7 +6,7 @@ of what the file gives back.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -42,24 +42,25 @@ Data = Mapping[str, Images]
 
 @dataclass(frozen=True)
 class AdmmNN:
-    """The table ``[admm_nn]``: see :func:`admm_nn`."""
+    """The table ``[admm_nn]``: see :func:`drawn` and :func:`kept_inside`."""
 
-    pruned: tuple[int, ...]  # weights that are kept, step by step
-    joint: tuple[int, ...]  # weights that are kept where they are on levels too
+    drawn: tuple[int, ...]  # weights that ADMM leaves, step by step
+    pruned: int  # that are kept of these
+    joint: int  # that are kept of these where they are on levels too
     bits: int  # of a level
-    admm_epochs: int  # of every step but the last
-    inside_epochs: int  # of the last, the masks free
+    admm_epochs: int  # of every step
+    inside_epochs: int  # the masks free
     retrain_epochs: int  # with fixed masks
     learning_rate: float  # the highest of all but these
     retrain_learning_rate: float  # the highest of these
+    epsilon: float  # of Adam
     rho: float  # in a step's first epoch
     rho_end: float  # in its last
 
     @property
     def epochs(self) -> int:
-        """Of a network that is pruned, then put on levels."""
-        steps = len(self.pruned) - 1 + len(self.joint) - 1
-        return steps * self.admm_epochs + 2 * (self.inside_epochs + self.retrain_epochs)
+        """Of a network that is pruned, from the dense one on."""
+        return len(self.drawn) * self.admm_epochs + self.inside_epochs + self.retrain_epochs
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,30 @@ def control(
     return scored(model, data, stored(model.state_dict(), folder))
 
 
-def admm_nn(
+def drawn(
+    model: nn.Sequential,
+    data: Data,
+    train: Train,
+    config: AdmmNN,
+    seed: int,
+    folder: Path,
+    break_even: float,
+) -> Result:
+    """Draw the weights by ADMM towards few that are not zero, step by step.
+
+    A layer that would be pruned less than ``break_even`` is kept whole.
+    """
+    growth = (config.rho_end / config.rho) ** (1 / max(1, config.admm_epochs - 1))
+    towards = adaptive(train, config, config.admm_epochs, config.learning_rate)
+    for count in config.drawn:
+        admm = ADMM(model, sparse(model, count, break_even), config.rho)
+        path = folder / f"admm-{count}.safetensors"
+        fit(model, data["train"], towards, seed, path, admm, growth)
+        admm.project_()
+    return scored(model, data, stored(model.state_dict(), folder))
+
+
+def kept_inside(
     model: nn.Sequential,
     data: Data,
     train: Train,
@@ -99,47 +123,44 @@ def admm_nn(
     seed: int,
     folder: Path,
     *,
-    counts: Sequence[int],
+    count: int,
     break_even: float,
     levels: Levels | None = None,
 ) -> Result:
-    """Prune step by step, and put on levels if there are any: ``counts`` weights are kept.
+    """Prune what ADMM has drawn to ``count`` weights, and put them on levels if there are any.
 
-    ADMM draws the weights towards every count but the last. Where almost none are left it ends in
-    a mask that is far from the best one; inside the last set the weights are trained straight
-    through (:func:`ernn.compress.inside`), by which the mask goes on changing. Then it is fixed. A
-    layer that would be pruned less than ``break_even`` is kept whole.
+    Where almost none are left ADMM ends in a mask that is far from the best one; inside the set
+    the weights are trained straight through (:func:`ernn.compress.inside`), by which the mask goes
+    on changing. Then it is fixed.
     """
-    growth = (config.rho_end / config.rho) ** (1 / max(1, config.admm_epochs - 1))
-    towards = resumed(train, config.admm_epochs, config.learning_rate)
-    *steps, last = counts
-    for count in steps:
-        admm = ADMM(model, sparse(model, count, break_even, levels), config.rho)
-        path = folder / f"admm-{count}.safetensors"
-        fit(model, data["train"], towards, seed, path, admm, growth)
-        admm.project_()
-    free = resumed(train, config.inside_epochs, config.learning_rate)
-    with inside(model, sparse(model, last, break_even, levels)):
+
+    def levelled(mask: Sparse | Support) -> ConstraintSet:
+        return mask if levels is None else SparseLevels(mask, levels)
+
+    free = adaptive(train, config, config.inside_epochs, config.learning_rate)
+    sets = sparse(model, count, break_even)
+    with inside(model, {name: levelled(mask) for name, mask in sets.items()}):
         fit(model, data["train"], free, seed, folder / "inside.safetensors")
     masks = {name: Support(weight != 0) for name, weight in weights(model).items()}
-    fixed: dict[str, ConstraintSet] = {
-        name: mask if levels is None else SparseLevels(mask, levels) for name, mask in masks.items()
-    }
-    retrain = resumed(train, config.retrain_epochs, config.retrain_learning_rate)
-    with inside(model, fixed):
+    retrain = adaptive(train, config, config.retrain_epochs, config.retrain_learning_rate)
+    with inside(model, {name: levelled(mask) for name, mask in masks.items()}):
         fit(model, data["train"], retrain, seed + 1, folder / "retraining.safetensors")
     return scored(model, data, stored(model.state_dict(), folder))
 
 
-def sparse(
-    model: nn.Sequential, count: int, break_even: float, levels: Levels | None
-) -> dict[str, ConstraintSet]:
-    """Return the sets in which ``count`` weights are not zero, and on levels if there are any."""
+def adaptive(train: Train, config: AdmmNN, epochs: int, learning_rate: float) -> Train:
+    """The settings of a training towards or inside a sparse set.
+
+    Most gradients of so few weights are tiny; a larger epsilon keeps Adam from making long steps of
+    them.
+    """
+    return replace(resumed(train, epochs, learning_rate), epsilon=config.epsilon)
+
+
+def sparse(model: nn.Sequential, count: int, break_even: float) -> dict[str, Sparse]:
+    """Return the sets in which ``count`` weights of all layers are not zero."""
     counts = budget.counts(weights(model), count, break_even=break_even)
-    return {
-        name: Sparse(n) if levels is None else SparseLevels(Sparse(n), levels)
-        for name, n in counts.items()
-    }
+    return {name: Sparse(n) for name, n in counts.items()}
 
 
 def decomposed(model: nn.Sequential, data: Data, config: SmartDeal, folder: Path) -> Result:

@@ -1,7 +1,7 @@
 """Handwritten digits, from PyTorch to Verilog: MNIST, or scikit-learn's, which need no file.
 
 Stages: prepare, dense, then the block-circulant network (circulant, quantize, hardware), two
-block-circulant MLPs (mlps), LeNet-5 compressed otherwise (control, pruned, joint, decomposed,
+block-circulant MLPs (mlps), LeNet-5 compressed otherwise (control, admm, pruned, joint, decomposed,
 smartdeal, spectral), its largest layer on three processing elements (engines), report. Each keeps
 its result below ``--out``: a second run does only what is missing.
 """
@@ -25,6 +25,7 @@ StageName = Literal[
     "hardware",
     "mlps",
     "control",
+    "admm",
     "pruned",
     "joint",
     "decomposed",
@@ -100,16 +101,16 @@ def run(options: Options) -> None:
     def trained_lenet5() -> nn.Sequential:
         return networks.load(dense(), out / "dense" / "model.safetensors")
 
-    def prune(folder: Path, results: dict[str, Result]) -> Result:
+    def draw(folder: Path, results: dict[str, Result]) -> Result:
         given = trained_lenet5(), data, train, admm_nn, seed, folder
-        return compression.admm_nn(*given, counts=admm_nn.pruned, break_even=break_even)
+        return compression.drawn(*given, break_even)
+
+    def prune(folder: Path, count: int, levels: Levels | None = None) -> Result:
+        given = compression.read(dense(), out / "admm"), data, train, admm_nn, seed, folder
+        return compression.kept_inside(*given, count=count, break_even=break_even, levels=levels)
 
     def prune_and_level(folder: Path, results: dict[str, Result]) -> Result:
-        given = compression.read(dense(), out / "pruned"), data, train, admm_nn, seed, folder
-        levels = Levels.equidistant(admm_nn.bits)
-        return compression.admm_nn(
-            *given, counts=admm_nn.joint, break_even=break_even, levels=levels
-        )
+        return prune(folder, admm_nn.joint, Levels.equidistant(admm_nn.bits))
 
     def compare(folder: Path, results: dict[str, Result]) -> Result:
         return engines.compare(dense, out, data, settings, folder)
@@ -150,7 +151,10 @@ def run(options: Options) -> None:
             asdict(admm_nn),
             accuracy,
         ),
-        Stage("pruned", prune, [asdict(admm_nn), break_even], smaller),
+        Stage("admm", draw, [asdict(admm_nn), break_even], smaller),
+        Stage(
+            "pruned", lambda f, _: prune(f, admm_nn.pruned), [asdict(admm_nn), break_even], smaller
+        ),
         Stage("joint", prune_and_level, [asdict(admm_nn), break_even], smaller),
         Stage(
             "decomposed",
