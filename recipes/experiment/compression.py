@@ -23,12 +23,11 @@ def phases(
     parts += [(f"k{k}", k, compress.gradual_epochs) for k in on_the_way]
     parts += [("finetune", block_size, rest)]
     growth = (compress.admm_rho_end / compress.admm_rho) ** (1 / max(1, compress.admm_epochs - 1))
+    highest = compress.learning_rate * block_size**compress.rate_exponent
     done = 0
     for name, k, epochs in parts:
         if epochs:
-            rate, fallen = (
-                compress.learning_rate * (1 - n / compress.epochs) for n in (done, done + epochs)
-            )
+            rate, fallen = (highest * (1 - n / compress.epochs) for n in (done, done + epochs))
             yield (
                 name,
                 k,

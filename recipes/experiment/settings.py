@@ -49,6 +49,7 @@ class Compress:
     admm_epochs: int  # of these epochs, before the projection
     admm_rho: float  # in the first of them
     admm_rho_end: float  # in the last of them
+    rate_exponent: float = 0.0  # of the block size, which raises the rate by this power of it
     gradual: tuple[int, ...] = ()  # smaller block sizes on the way to a larger one
     gradual_epochs: int = 0  # at each of them
     distillation: float = 0.0  # from 0 to 1: the dense baseline's posteriors against the criterion

@@ -86,6 +86,8 @@ def test_all_phases_share_the_epochs_and_one_fall_of_the_rate(tmp_path: Path) ->
     assert rates == pytest.approx([config.rate(step, 1600) for step in range(1600)], rel=2e-3)
     assert compress.admm_rho * parts[0][2].rho_growth ** 2 == pytest.approx(0.1)
     assert [part.average for _, _, part in parts] == [1, 1, 1, 2]
+    higher = list(phases(config, replace(compress, learning_rate=2e-3, rate_exponent=0.5), 16))
+    assert higher == parts
     (alone,) = phases(config, replace(compress, admm_epochs=0), 4)
     assert alone[:2] == ("finetune", 4)
     assert alone[2].warmup_steps == 2
