@@ -53,7 +53,6 @@ class AdmmNN:
     retrain_epochs: int  # with fixed masks
     learning_rate: float  # the highest of all but these
     retrain_learning_rate: float  # the highest of these
-    epsilon: float  # of Adam
     rho: float  # in a step's first epoch
     rho_end: float  # in its last
 
@@ -106,7 +105,7 @@ def drawn(
     A layer that would be pruned less than ``break_even`` is kept whole.
     """
     growth = (config.rho_end / config.rho) ** (1 / max(1, config.admm_epochs - 1))
-    towards = adaptive(train, config, config.admm_epochs, config.learning_rate)
+    towards = resumed(train, config.admm_epochs, config.learning_rate)
     for count in config.drawn:
         admm = ADMM(model, sparse(model, count, break_even), config.rho)
         path = folder / f"admm-{count}.safetensors"
@@ -137,24 +136,15 @@ def kept_inside(
     def levelled(mask: Sparse | Support) -> ConstraintSet:
         return mask if levels is None else SparseLevels(mask, levels)
 
-    free = adaptive(train, config, config.inside_epochs, config.learning_rate)
+    free = resumed(train, config.inside_epochs, config.learning_rate)
     sets = sparse(model, count, break_even)
     with inside(model, {name: levelled(mask) for name, mask in sets.items()}):
         fit(model, data["train"], free, seed, folder / "inside.safetensors")
     masks = {name: Support(weight != 0) for name, weight in weights(model).items()}
-    retrain = adaptive(train, config, config.retrain_epochs, config.retrain_learning_rate)
+    retrain = resumed(train, config.retrain_epochs, config.retrain_learning_rate)
     with inside(model, {name: levelled(mask) for name, mask in masks.items()}):
         fit(model, data["train"], retrain, seed + 1, folder / "retraining.safetensors")
     return scored(model, data, stored(model.state_dict(), folder))
-
-
-def adaptive(train: Train, config: AdmmNN, epochs: int, learning_rate: float) -> Train:
-    """The settings of a training towards or inside a sparse set.
-
-    Most gradients of so few weights are tiny; a larger epsilon keeps Adam from making long steps of
-    them.
-    """
-    return replace(resumed(train, epochs, learning_rate), epsilon=config.epsilon)
 
 
 def sparse(model: nn.Sequential, count: int, break_even: float) -> dict[str, Sparse]:

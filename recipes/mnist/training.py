@@ -35,7 +35,6 @@ class Train:
     shift: int  # pixels that an image is moved at most, to either side and up or down
     smoothing: float  # of the labels
     precision: Literal["fp32", "bf16"]  # bf16: the layers under autocast
-    epsilon: float = 1e-8  # of Adam
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size"):
@@ -87,10 +86,7 @@ def fit(
     """
     x, y = tensors(images)
     optimizer = optim.AdamW(
-        model.parameters(),
-        config.learning_rate,
-        weight_decay=config.weight_decay,
-        eps=config.epsilon,
+        model.parameters(), config.learning_rate, weight_decay=config.weight_decay
     )
     checkpoint = Checkpoint(path, f"{config} {seed}", {"model": model, "admm": admm}, optimizer)
     epochs = checkpoint.restore()
