@@ -100,10 +100,7 @@ def drawn(
     folder: Path,
     break_even: float,
 ) -> Result:
-    """Draw the weights by ADMM towards few that are not zero, step by step.
-
-    A layer that would be pruned less than ``break_even`` is kept whole.
-    """
+    """Draw the weights by ADMM towards few that are not zero, step by step."""
     growth = (config.rho_end / config.rho) ** (1 / max(1, config.admm_epochs - 1))
     towards = resumed(train, config.admm_epochs, config.learning_rate)
     for count in config.drawn:
@@ -148,7 +145,10 @@ def kept_inside(
 
 
 def sparse(model: nn.Sequential, count: int, break_even: float) -> dict[str, Sparse]:
-    """Return the sets in which ``count`` weights of all layers are not zero."""
+    """Return the sets in which ``count`` weights of all layers are not zero.
+
+    A layer that would be pruned less than ``break_even`` is kept whole.
+    """
     counts = budget.counts(weights(model), count, break_even=break_even)
     return {name: Sparse(n) for name, n in counts.items()}
 
